@@ -1,0 +1,204 @@
+"""Checks of arguments, in one place and in one form: the rule, then the value that broke it."""
+
+import operator
+from collections.abc import Iterable, Sequence
+from numbers import Real
+from typing import Any
+
+from thinned._errors import KindError, RangeError
+
+WORD = 2**64
+
+
+def probability(p: Any, name: str = "p") -> float:
+    """Return `p` as a float in [0, 1].
+
+    Args:
+        p: a real number (Python or NumPy); bool, str and None are refused.
+        name: what the caller calls it.
+
+    Returns:
+        `p` as a Python float.
+
+    Raises:
+        KindError: `p` is not a real number.
+        RangeError: `p` is below 0, above 1, or nan.
+
+    Example:
+        >>> probability(1)
+        1.0
+        >>> probability(1.5)
+        Traceback (most recent call last):
+        ...
+        thinned._errors.RangeError: `p` must be in [0, 1], but got p=1.5.
+    """
+    if type(p) is not float:
+        if isinstance(p, bool) or not isinstance(p, Real):
+            raise KindError(f"`{name}` must be a number in [0, 1], but got {name}={p!r} of type {type(p).__name__}.")
+        p = float(p)
+    if not 0.0 <= p <= 1.0:  # false for nan too
+        raise RangeError(f"`{name}` must be in [0, 1], but got {name}={p!r}.")
+    return float(p)
+
+
+def word64(value: Any, name: str) -> int:
+    """Return an integer from -2**63 to 2**64 - 1 as the unsigned 64-bit word with the same bits.
+
+    Args:
+        value: a Python or NumPy integer; bool is refused.
+        name: what the caller calls it.
+
+    Returns:
+        The value modulo 2**64.
+
+    Raises:
+        KindError: the value is not an integer.
+        RangeError: the value does not fit in 64 bits.
+
+    Example:
+        >>> word64(-1, "seed") == 2**64 - 1
+        True
+    """
+    if isinstance(value, bool):
+        raise KindError(f"`{name}` must be an integer, but got {name}={value!r} of type bool.")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise KindError(
+            f"`{name}` must be an integer, but got {name}={value!r} of type {type(value).__name__}."
+        ) from None
+    if not -(2**63) <= number < WORD:
+        raise RangeError(f"`{name}` must be in [-2**63, 2**64 - 1], but got {name}={number}.")
+    return number % WORD
+
+
+def signed64(word: int) -> int:
+    """Return the int64 with the bits of the unsigned 64-bit `word`.
+
+    Args:
+        word: an integer in [0, 2**64 - 1].
+
+    Returns:
+        An integer in [-2**63, 2**63 - 1].
+
+    Example:
+        >>> signed64(2**64 - 1)
+        -1
+    """
+    return word - WORD if word >= WORD // 2 else word
+
+
+def sizes(shape: Iterable[Any], name: str) -> tuple[int, ...]:
+    """Return `shape` as a tuple of non-negative ints.
+
+    Args:
+        shape: sizes of the axes.
+        name: what the caller calls it.
+
+    Returns:
+        The sizes.
+
+    Raises:
+        KindError: not an iterable of integers.
+        RangeError: a size is negative.
+
+    Example:
+        >>> sizes([2, 3], "shape")
+        (2, 3)
+    """
+    try:
+        result = tuple(operator.index(size) for size in shape)
+    except TypeError:
+        raise KindError(f"`{name}` must be a sequence of integers, but got {name}={shape!r}.") from None
+    if any(size < 0 for size in result):
+        raise RangeError(f"`{name}` must not be negative anywhere, but got {name}={result}.")
+    return result
+
+
+def axes(shared_axes: Any, dims: int, name: str = "shared_axes") -> tuple[int, ...]:
+    """Return axes of a tensor, counted from the front, sorted and without repeats.
+
+    Args:
+        shared_axes: an axis or a sequence of axes; negative ones count from the end.
+        dims: number of axes of the tensor.
+        name: what the caller calls it.
+
+    Returns:
+        Sorted axes in [0, dims).
+
+    Raises:
+        KindError: not integers.
+        RangeError: an axis does not exist.
+
+    Example:
+        >>> axes((-1, 1), 3)
+        (1, 2)
+    """
+    if isinstance(shared_axes, int):
+        shared_axes = (shared_axes,)
+    try:
+        wanted = [operator.index(axis) for axis in shared_axes]
+    except TypeError:
+        raise KindError(f"`{name}` must be a sequence of integers, but got {name}={shared_axes!r}.") from None
+    for axis in wanted:
+        if not -dims <= axis < dims:
+            raise RangeError(f"`{name}` must be in [{-dims}, {dims - 1}] for {dims} axes, but got axis {axis}.")
+    return tuple(sorted({axis % dims for axis in wanted}))
+
+
+def within(shape: Sequence[int], start: Sequence[int], extent: Sequence[int]) -> None:
+    """Check that a part of a tensor lies inside the whole.
+
+    Args:
+        shape: sizes of the whole.
+        start: index of the part's first element.
+        extent: sizes of the part.
+
+    Raises:
+        RangeError: the numbers of axes differ, or the part reaches outside.
+
+    Example:
+        >>> within((4, 6), (1, 0), (3, 6))
+    """
+    if not len(shape) == len(start) == len(extent):
+        raise RangeError(
+            f"`window` must have as many axes as the tensor, but got window shape {tuple(shape)}, "
+            f"start {tuple(start)} and tensor shape {tuple(extent)}."
+        )
+    if any(begin + size > total for begin, size, total in zip(start, extent, shape, strict=True)):
+        raise RangeError(
+            f"`window` must contain the tensor, but a tensor of shape {tuple(extent)} that starts at {tuple(start)} "
+            f"does not lie inside {tuple(shape)}."
+        )
+
+
+def positive(value: Any, name: str) -> int:
+    """Return `value` as an int of at least 1.
+
+    Args:
+        value: an integer.
+        name: what the caller calls it.
+
+    Returns:
+        The integer.
+
+    Raises:
+        KindError: not an integer.
+        RangeError: below 1.
+
+    Example:
+        >>> positive(3, "groups")
+        3
+    """
+    if isinstance(value, bool):
+        raise KindError(f"`{name}` must be an integer, but got {name}={value!r} of type bool.")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise KindError(
+            f"`{name}` must be an integer, but got {name}={value!r} of type {type(value).__name__}."
+        ) from None
+    if number < 1:
+        raise RangeError(f"`{name}` must be at least 1, but got {name}={number}.")
+    return number
+
