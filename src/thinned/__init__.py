@@ -1,0 +1,12 @@
+"""Dropout for PyTorch: as cheap as a copy, no stored mask, the same mask everywhere."""
+
+from thinned import functional as functional
+from thinned import nn as nn
+from thinned._convert import convert as convert
+from thinned._convert import plan as plan
+from thinned.functional import dropout as dropout
+from thinned.masks import Mask as Mask
+from thinned.masks import Window as Window
+
+__version__ = "0.1.0"
+__all__ = ["Mask", "Window", "convert", "dropout", "functional", "nn", "plan"]

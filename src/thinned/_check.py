@@ -32,12 +32,11 @@ def probability(p: Any, name: str = "p") -> float:
         ...
         thinned._errors.RangeError: `p` must be in [0, 1], but got p=1.5.
     """
-    if type(p) is not float:
-        if isinstance(p, bool) or not isinstance(p, Real):
-            raise KindError(f"`{name}` must be a number in [0, 1], but got {name}={p!r} of type {type(p).__name__}.")
-        p = float(p)
-    if not 0.0 <= p <= 1.0:  # false for nan too
-        raise RangeError(f"`{name}` must be in [0, 1], but got {name}={p!r}.")
+    kind = type(p)
+    if kind is not float and (kind is bool or not issubclass(kind, Real)):
+        raise KindError(f"`{name}` must be a number in [0, 1], but got {name}={p!r} of type {kind.__name__}.")
+    if not 0.0 <= p <= 1.0:  # false for nan too; before float(), which overflows on a huge integer
+        raise RangeError(f"`{name}` must be in [0, 1], but got {name}={p}.")
     return float(p)
 
 
@@ -115,6 +114,33 @@ def sizes(shape: Iterable[Any], name: str) -> tuple[int, ...]:
     return result
 
 
+def axis_list(value: Any, name: str = "shared_axes") -> tuple[int, ...]:
+    """Return an axis or a sequence of axes as a tuple of ints, as given.
+
+    Args:
+        value: an axis or a sequence of axes.
+        name: what the caller calls it.
+
+    Returns:
+        The axes in the order given.
+
+    Raises:
+        KindError: not integers.
+
+    Example:
+        >>> axis_list(-1)
+        (-1,)
+    """
+    try:
+        return (operator.index(value),)
+    except TypeError:
+        pass
+    try:
+        return tuple(operator.index(axis) for axis in value)
+    except TypeError:
+        raise KindError(f"`{name}` must be a sequence of integers, but got {name}={value!r}.") from None
+
+
 def axes(shared_axes: Any, dims: int, name: str = "shared_axes") -> tuple[int, ...]:
     """Return axes of a tensor, counted from the front, sorted and without repeats.
 
@@ -134,12 +160,7 @@ def axes(shared_axes: Any, dims: int, name: str = "shared_axes") -> tuple[int, .
         >>> axes((-1, 1), 3)
         (1, 2)
     """
-    if isinstance(shared_axes, int):
-        shared_axes = (shared_axes,)
-    try:
-        wanted = [operator.index(axis) for axis in shared_axes]
-    except TypeError:
-        raise KindError(f"`{name}` must be a sequence of integers, but got {name}={shared_axes!r}.") from None
+    wanted = axis_list(shared_axes, name)
     for axis in wanted:
         if not -dims <= axis < dims:
             raise RangeError(f"`{name}` must be in [{-dims}, {dims - 1}] for {dims} axes, but got axis {axis}.")
@@ -201,4 +222,3 @@ def positive(value: Any, name: str) -> int:
     if number < 1:
         raise RangeError(f"`{name}` must be at least 1, but got {name}={number}.")
     return number
-

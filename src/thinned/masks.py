@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from thinned import _check
+from thinned._errors import KindError, RangeError
 from thinned.philox import words
 
 LANES = 64  # counters of one tile
@@ -53,7 +54,6 @@ class Rate:
         return self.threshold / (1 << self.bits)
 
 
-@lru_cache(maxsize=1024, typed=True)
 def rate(p: float) -> Rate:
     """Return how the law realises a drop probability.
 
@@ -68,9 +68,13 @@ def rate(p: float) -> Rate:
 
     Example:
         >>> rate(0.1)
-        Rate(p=0.1, bits=16, threshold=6554, scale=1.1111186682622163)
+        Rate(p=0.1, bits=16, threshold=6554, scale=1.1111186463666882)
     """
-    p = _check.probability(p)
+    return _rate(_check.probability(p))
+
+
+@lru_cache(maxsize=1024)
+def _rate(p: float) -> Rate:
     bits, threshold = 16, round(p * 2**16)
     if abs(threshold / 2**16 - p) > 2**-10 * min(p, 1 - p):
         bits, threshold = 32, round(p * 2**32)
@@ -104,6 +108,11 @@ class Window:
     def __init__(self, shape: Sequence[int], start: Sequence[int]) -> None:
         object.__setattr__(self, "shape", _check.sizes(shape, "window.shape"))
         object.__setattr__(self, "start", _check.sizes(start, "window.start"))
+        if len(self.shape) != len(self.start):
+            raise RangeError(
+                f"`window.start` must have as many axes as `window.shape`, but got start {self.start} "
+                f"and shape {self.shape}."
+            )
         _check.within(self.shape, self.start, (0,) * len(self.start))
 
 
@@ -168,7 +177,7 @@ def element_words(start: int, count: int, bits: int, seed: int, stream: int) -> 
 
     Example:
         >>> element_words(0, 3, 16, seed=0, stream=0)
-        array([46857, 11437, 24889], dtype=uint32)
+        array([46857, 22638,  9508], dtype=uint32)
     """
     tile = TILE[bits]
     first, last = start // tile, -(-(start + count) // tile)
@@ -217,8 +226,10 @@ class Mask:
         object.__setattr__(self, "p", rate(self.p).p)
         object.__setattr__(self, "seed", _check.word64(self.seed, "seed"))
         object.__setattr__(self, "stream", _check.word64(self.stream, "stream"))
-        shared: Any = self.shared_axes
-        object.__setattr__(self, "shared_axes", (shared,) if isinstance(shared, int) else tuple(shared))
+        object.__setattr__(self, "shared_axes", _check.axis_list(self.shared_axes))
+        window: Any = self.window
+        if not isinstance(window, Window | None):
+            raise KindError(f"`window` must be a Window or None, but got window={window!r}.")
 
     @property
     def rate(self) -> Rate:
@@ -245,20 +256,16 @@ class Mask:
         law = self.rate
         if law.keeps_all or law.keeps_none:
             return np.full(place.extent, law.keeps_all)
-        width = place.extent[-1] if place.extent else 1
-        rows = place.extent[:-1]
         if 0 in place.extent:
             return np.empty(place.extent, np.bool_)
+        if self.window is None:  # one run of indices
+            return self._bits(place.start, math.prod(place.extent)).reshape(place.extent)
+        width = place.extent[-1] if place.extent else 1
+        rows = place.extent[:-1]
         starts = np.full(rows, place.start, object)  # Python ints: an index may pass 2**63
         for axis, (size, stride) in enumerate(zip(rows, place.strides, strict=False)):
             starts = starts + np.arange(size).astype(object).reshape([-1] + [1] * (len(rows) - axis - 1)) * stride
-        flat = np.empty((max(starts.size, 1), width), np.bool_)
-        if self.window is None:  # one run of indices
-            flat.reshape(-1)[:] = self._bits(place.start, flat.size)
-        else:
-            for row, begin in enumerate(starts.reshape(-1)):
-                flat[row] = self._bits(begin, width)
-        return flat.reshape(place.extent)
+        return np.stack([self._bits(begin, width) for begin in np.ravel(starts)]).reshape(place.extent)
 
     def _bits(self, start: int, count: int) -> NDArray[np.bool_]:
         law, block = self.rate, 1 << 20  # blocks bound the memory
@@ -304,7 +311,7 @@ class Mask:
 
         Example:
             >>> Mask(0.5, seed=0).units(6)
-            tensor([[0, 4, 5]])
+            tensor([[0, 1, 5]])
         """
         n, groups = _check.positive(n, "n"), _check.positive(groups, "groups")
         k = _units_kept(n, self.p, _check.positive(multiple_of, "multiple_of"))
@@ -327,10 +334,10 @@ def uniform(start: int, count: int, seed: int, stream: int = 0) -> NDArray[np.fl
 
     Example:
         >>> uniform(0, 2, seed=0)
-        array([0.3727984 , 0.67876319])
+        array([0.37279839, 0.59464028])
     """
     u = element_words(start, count, 32, _check.word64(seed, "seed"), _check.word64(stream, "stream"))
-    return (u + 0.5) * 2.0**-32
+    return (u.astype(np.float64) + 0.5) * 2.0**-32
 
 
 def normal(start: int, count: int, seed: int, stream: int = 0) -> NDArray[np.float64]:

@@ -1,0 +1,44 @@
+# Needs Python 3.10 or later with venv, and a C++17 compiler. Everything else is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
+
+.PHONY: compare test lint bench docs sanitize clean
+
+compare: .venv/installed  ## train with no dropout, torch's and ours on handwritten digits; leaves a report
+	$(BIN)/thinned compare
+
+test: .venv/developer  ## all tests, doctests included
+	$(BIN)/python -m pytest
+
+lint: .venv/developer
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/installed  ## the correctness gate, then every case; writes benchmarks/results/
+	$(BIN)/python -m benchmarks
+
+docs: .venv/developer
+	$(BIN)/mkdocs build --strict
+
+sanitize:  ## the C++ kernels under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
+	tests/cpp/sanitize
+
+clean:
+	rm -rf .venv build dist site runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	@echo "Installing into .venv; the first time takes a minute or two."
+	$(PIP) install -c constraints.txt pip
+
+.venv/installed: .venv/bin/python $(SOURCES)
+	$(PIP) install -c constraints.txt --group build
+	$(PIP) install -c constraints.txt --no-build-isolation -e '.[lab]'
+	@touch $@
+
+.venv/developer: .venv/installed
+	$(PIP) install -c constraints.txt --group test --group lint --group docs
+	@touch $@

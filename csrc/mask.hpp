@@ -1,0 +1,37 @@
+// The mask law of one call, and the tiles that its indices fall into.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace thinned {
+
+enum class Dtype : int { f32, f64, f16, bf16, c64, c128, keep };  // keep: no input, one byte 0 or 1 per element
+enum class Path : int { portable, avx2, avx512 };
+
+constexpr int kDtypes = 7;
+constexpr int kMaxTile = 512;
+constexpr std::size_t kMaxElement = 16;
+
+constexpr std::size_t element_size(Dtype d) {
+  constexpr std::size_t sizes[kDtypes] = {4, 8, 2, 2, 8, 16, 1};
+  return sizes[static_cast<int>(d)];
+}
+
+struct Law {
+  uint64_t seed, stream;
+  uint32_t threshold;  // keep when the element's random bits are at least this; never 0 and never 2**bits
+  int bits;            // 16 or 32
+  double scale;
+  int64_t tile() const { return bits == 16 ? 512 : 256; }
+};
+
+// Applies the law to `tiles` whole tiles, the first of which has number `tile`: y = keep ? x * scale : +0.
+// `streaming` writes past the cache and needs y aligned to 64 bytes. x may be y.
+using Tiles = void (*)(const void* x, void* y, uint64_t tile, int64_t tiles, const Law& law, bool streaming);
+
+// One entry for each dtype; null where the path was not compiled in.
+const Tiles* portable_tiles();
+const Tiles* avx2_tiles();
+const Tiles* avx512_tiles();
+
+}  // namespace thinned

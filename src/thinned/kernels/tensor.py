@@ -1,0 +1,151 @@
+"""The mask law in plain torch arithmetic: for every device, for tracing, and for fusing.
+
+All arithmetic is in int64. A product of two 32-bit words may pass 2**63 and wrap; its low 64 bits are right all the same,
+and the upper word is taken with a mask after the (arithmetic) shift.
+"""
+
+import torch
+from torch import Tensor
+
+from thinned import _check
+from thinned.masks import LANES, TILE, Layout, Rate, Window, layout
+from thinned.philox import KEY_STEPS, LOW, MULTIPLIERS, ROUNDS
+
+Word = int | Tensor  # a 64-bit word: a Python int, or an int64 0-dim tensor (two's complement)
+
+
+def _halves(word: Word) -> tuple[Word, Word]:
+    return word & LOW, (word >> 32) & LOW
+
+
+def _philox(counter: Tensor, seed: Word, stream: Word) -> tuple[Tensor, ...]:
+    c0, c1 = counter & LOW, (counter >> 32) & LOW
+    low, high = _halves(stream)
+    c2, c3 = torch.zeros_like(c0) + low, torch.zeros_like(c0) + high
+    k0, k1 = _halves(seed)
+    for _ in range(ROUNDS):
+        product0, product1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+        c0, c1 = ((product1 >> 32) & LOW) ^ c1 ^ k0, product1 & LOW
+        c2, c3 = ((product0 >> 32) & LOW) ^ c3 ^ k1, product0 & LOW
+        k0, k1 = (k0 + KEY_STEPS[0]) & LOW, (k1 + KEY_STEPS[1]) & LOW
+    return c0, c1, c2, c3
+
+
+def _run_of_words(start: int, count: int, bits: int, seed: Word, stream: Word, device: torch.device) -> Tensor:
+    tile = TILE[bits]
+    first, last = start // tile, -(-(start + count) // tile)
+    counter = torch.arange(first * LANES, last * LANES, device=device).view(-1, LANES)
+    planes = torch.stack(_philox(counter, seed, stream), dim=1)  # (tiles, words, lanes)
+    if bits == 16:
+        planes = torch.stack((planes & 0xFFFF, planes >> 16), dim=2)  # (tiles, words, halves, lanes)
+    return planes.reshape(-1)[start - first * tile :][:count]
+
+
+def _words_at(index: Tensor, bits: int, seed: Word, stream: Word) -> Tensor:
+    tile = TILE[bits]
+    lane, plane = index % LANES, index % tile // LANES
+    words = torch.stack(_philox(index // tile * LANES + lane, seed, stream))  # (4, ...)
+    if bits == 32:
+        return words.gather(0, plane.unsqueeze(0)).squeeze(0)
+    word = words.gather(0, (plane // 2).unsqueeze(0)).squeeze(0)
+    return (word >> (16 * (plane % 2))) & 0xFFFF
+
+
+def _row_major(place: Layout) -> bool:
+    stride = 1
+    for size, step in zip(reversed(place.extent), reversed(place.strides), strict=True):
+        if size != 1:
+            if step != stride:
+                return False
+            stride *= size
+    return True
+
+
+def keep(place: Layout, rate: Rate, seed: Word, stream: Word, device: torch.device) -> Tensor:
+    """Return the law's keep bits for a part of a mask.
+
+    Args:
+        place: where the part lies in the mask.
+        rate: a rate that neither keeps all nor keeps none.
+        seed: 64-bit word.
+        stream: 64-bit word.
+        device: where to compute.
+
+    Returns:
+        bool tensor of shape `place.extent`.
+
+    Example:
+        >>> from thinned.masks import rate
+        >>> keep(layout((4,), (), None), rate(0.5), 0, 0, torch.device("cpu"))
+        tensor([ True, False, False,  True])
+    """
+    start = _check.signed64(place.start % _check.WORD)
+    if _row_major(place):
+        count = 1
+        for size in place.extent:
+            count *= size
+        u = _run_of_words(start, count, rate.bits, seed, stream, device).view(place.extent)
+    else:
+        index = torch.full((), start, dtype=torch.int64, device=device)
+        for size, step in zip(place.extent, place.strides, strict=True):
+            index = index.unsqueeze(-1) + torch.arange(size, device=device) * step
+        u = _words_at(index, rate.bits, seed, stream)
+    return u >= rate.threshold
+
+
+def dropout(
+    input: Tensor,
+    rate: Rate,
+    seed: Word,
+    stream: Word,
+    shared_axes: tuple[int, ...] = (),
+    window: Window | None = None,
+) -> Tensor:
+    """Return the dropout of `input` by the mask law.
+
+    Args:
+        input: floating or complex tensor on any device.
+        rate: a rate that neither keeps all nor keeps none.
+        seed: 64-bit word.
+        stream: 64-bit word.
+        shared_axes: axes along which the mask does not vary.
+        window: the larger tensor that `input` is a part of.
+
+    Returns:
+        A new tensor of the same shape, dtype and memory format.
+
+    Example:
+        >>> from thinned.masks import rate
+        >>> dropout(torch.ones(4), rate(0.5), seed=0, stream=0)
+        tensor([2., 0., 0., 2.])
+    """
+    place = layout(tuple(input.shape), shared_axes, window)
+    bits = keep(place, rate, _signed(seed), _signed(stream), input.device)
+    return select(input, bits, rate.scale)
+
+
+def _signed(word: Word) -> Word:
+    return word if isinstance(word, Tensor) else _check.signed64(word % _check.WORD)
+
+
+def select(input: Tensor, keep: Tensor, scale: float) -> Tensor:
+    """Return `input` times `scale` where `keep` is true and +0.0 elsewhere, rounded once.
+
+    Args:
+        input: floating or complex tensor.
+        keep: bool tensor that broadcasts to the input.
+        scale: factor of the kept elements.
+
+    Returns:
+        A new tensor like `input`.
+
+    Example:
+        >>> select(torch.tensor([-1.0, float("inf")]), torch.tensor([True, False]), 2.0)
+        tensor([-2.,  0.])
+    """
+    wide = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+    if input.is_complex():  # a complex product with inf would make nan
+        scaled = torch.view_as_complex(torch.view_as_real(wide.resolve_conj()) * scale)
+    else:
+        scaled = wide * scale
+    return scaled.masked_fill(~keep, 0.0).to(input.dtype)  # keeps the memory format, as `where` would not

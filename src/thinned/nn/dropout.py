@@ -1,0 +1,172 @@
+"""Dropout and its channel-wise forms."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned import _check, functional
+
+
+class _Rated:
+    """A checked `p`: wrong values are refused when the layer is made and when `p` is assigned."""
+
+    _p: float
+
+    @property
+    def p(self) -> float:
+        """Probability of an element to be dropped."""
+        return self._p
+
+    @p.setter
+    def p(self, value: Any) -> None:
+        self._p = _check.probability(value)
+
+
+class Dropout(_Rated, torch.nn.Dropout):
+    """Set elements to zero with probability `p` while training, and scale the others so that the mean stays the same.
+
+    Takes the place of `torch.nn.Dropout`, whose subclass it is, and stores no mask for backward.
+
+    Args:
+        p: probability of an element to be dropped, in [0, 1]; can be assigned later.
+        inplace: write into the input.
+        shared_axes: axis or axes along which one decision is shared (Keras's `noise_shape`, Flax's `broadcast_dims`).
+
+    Raises:
+        ValueError, TypeError: `p` is not a number in [0, 1].
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> layer = thinned.nn.Dropout(0.5)
+        >>> layer
+        Dropout(p=0.5, inplace=False)
+        >>> layer.eval()(torch.ones(3))
+        tensor([1., 1., 1.])
+
+    Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural networks
+    from overfitting", JMLR 15, 2014.
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False, *, shared_axes: int | Sequence[int] = ()) -> None:
+        super().__init__(_check.probability(p), inplace)
+        self.shared_axes = (shared_axes,) if isinstance(shared_axes, int) else tuple(shared_axes)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the dropout of `input`.
+
+        Args:
+            input: floating or complex tensor of any shape.
+
+        Returns:
+            A tensor like `input`; `input` itself in eval mode.
+        """
+        return functional.dropout(input, self._p, self.training, self.inplace, shared_axes=self.shared_axes)
+
+    def extra_repr(self) -> str:
+        """Return torch's description, and the shared axes if there are any.
+
+        Returns:
+            What stands between the parentheses of the layer's `repr`.
+        """
+        return super().extra_repr() + (f", shared_axes={self.shared_axes}" if self.shared_axes else "")
+
+
+class Dropout1d(_Rated, torch.nn.Dropout1d):
+    """Set whole channels of a sequence to zero with probability `p` while training.
+
+    Args:
+        p: probability of a channel to be dropped, in [0, 1]; can be assigned later.
+        inplace: write into the input.
+
+    Raises:
+        ValueError, TypeError: `p` is not a number in [0, 1].
+
+    Example:
+        >>> thinned.nn.Dropout1d(0.25)
+        Dropout1d(p=0.25, inplace=False)
+
+    Source: Tompson, Goroshin, Jain, LeCun and Bregler, "Efficient object localization using convolutional networks",
+    CVPR 2015.
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__(_check.probability(p), inplace)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the dropout of `input`.
+
+        Args:
+            input: tensor of shape (N, C, L) or (C, L).
+
+        Returns:
+            A tensor like `input`; `input` itself in eval mode.
+        """
+        return functional.dropout1d(input, self._p, self.training, self.inplace)
+
+
+class Dropout2d(_Rated, torch.nn.Dropout2d):
+    """Set whole channels of an image to zero with probability `p` while training.
+
+    Args:
+        p: probability of a channel to be dropped, in [0, 1]; can be assigned later.
+        inplace: write into the input.
+
+    Raises:
+        ValueError, TypeError: `p` is not a number in [0, 1].
+
+    Example:
+        >>> thinned.nn.Dropout2d(0.25)
+        Dropout2d(p=0.25, inplace=False)
+
+    Source: Tompson, Goroshin, Jain, LeCun and Bregler, "Efficient object localization using convolutional networks",
+    CVPR 2015.
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__(_check.probability(p), inplace)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the dropout of `input`.
+
+        Args:
+            input: tensor of shape (N, C, H, W).
+
+        Returns:
+            A tensor like `input`; `input` itself in eval mode.
+        """
+        return functional.dropout2d(input, self._p, self.training, self.inplace)
+
+
+class Dropout3d(_Rated, torch.nn.Dropout3d):
+    """Set whole channels of a volume to zero with probability `p` while training.
+
+    Args:
+        p: probability of a channel to be dropped, in [0, 1]; can be assigned later.
+        inplace: write into the input.
+
+    Raises:
+        ValueError, TypeError: `p` is not a number in [0, 1].
+
+    Example:
+        >>> thinned.nn.Dropout3d(0.25)
+        Dropout3d(p=0.25, inplace=False)
+
+    Source: Tompson, Goroshin, Jain, LeCun and Bregler, "Efficient object localization using convolutional networks",
+    CVPR 2015.
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__(_check.probability(p), inplace)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the dropout of `input`.
+
+        Args:
+            input: tensor of shape (N, C, D, H, W) or (C, D, H, W).
+
+        Returns:
+            A tensor like `input`; `input` itself in eval mode.
+        """
+        return functional.dropout3d(input, self._p, self.training, self.inplace)

@@ -1,0 +1,300 @@
+"""Dropout as a differentiable torch operation, on whichever kernel serves the device.
+
+No mask is kept for backward: the gradient of dropout is dropout of the gradient, with the same seed. There are three ways
+into the same kernels, because each caller of torch wants another one: a plain `autograd.Function` (eager, the cheapest), a
+twin with `setup_context` (torch.func), and the library op ``thinned::dropout`` (compile, export, fake tensors, subclasses).
+"""
+
+import math
+import struct
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from thinned import _check
+from thinned._errors import KindError
+from thinned.kernels import cpu, tensor
+from thinned.masks import Rate, Window
+
+Word = int | Tensor  # unsigned Python int, or int64 0-dim tensor on the input's device
+DTYPES = frozenset(cpu.DTYPES)
+
+_PLAIN = (Tensor, torch.nn.Parameter)
+LOWEST = -(2**63)
+HIGHEST = 2**64 - 1
+_local = threading.local()
+
+
+def _new_word() -> Tensor:
+    with torch.inference_mode(False):  # an inference tensor could not be changed in place later
+        return torch.empty((), dtype=torch.int64)
+
+
+def _draw(generator: torch.Generator | None) -> int:
+    """Draw 64 bits from `generator` or the CPU's default one, as fast as torch lets us: into one tensor for each thread."""
+    try:
+        word = _local.word
+    except AttributeError:
+        word = _local.word = _new_word()
+    if generator is None:
+        word.random_(LOWEST, None)
+    else:
+        word.random_(LOWEST, None, generator=generator)
+    return word.item() & HIGHEST  # type: ignore[no-any-return]
+
+
+def draw(device: torch.device, generator: torch.Generator | None = None) -> Word:
+    """Draw a seed of 64 bits from a generator: the device's default one unless another is given.
+
+    Args:
+        device: where the seed is going to be used; on other devices than the CPU it never leaves them.
+        generator: the generator to draw from.
+
+    Returns:
+        An unsigned Python int for the CPU, else (and under torch.func and compile) an int64 0-dim tensor.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> first = draw(torch.device("cpu"))
+        >>> _ = torch.manual_seed(0)
+        >>> first == draw(torch.device("cpu"))
+        True
+    """
+    if torch.compiler.is_compiling():
+        return torch.ops.thinned.draw(torch.empty((), dtype=torch.int64, device=device))  # type: ignore[no-any-return]
+    if torch._C._are_functorch_transforms_active():  # randint obeys vmap's `randomness`; it stops one short of 2**63 - 1
+        return torch.randint(LOWEST, -LOWEST - 1, (), dtype=torch.int64, device=device, generator=generator)
+    if device.type == "cpu":
+        return _draw(generator)
+    return torch.empty((), dtype=torch.int64, device=device).random_(LOWEST, None, generator=generator)
+
+
+Law = tuple[Rate, Word, Word, tuple[int, ...], "Window | None"]  # rate, seed, stream, shared axes, window
+
+
+def _run(input: Tensor, law: Law, inplace: bool = False) -> Tensor:
+    """Run the kernel of the input's device, outside autograd."""
+    rate, seed, stream, shared_axes, window = law
+    if input.is_cpu:
+        if input.is_neg() or input.is_conj():  # lazily negated or conjugated: the memory does not hold the values
+            result = _run(input.resolve_neg().resolve_conj(), law)
+            return input.copy_(result) if inplace else result
+        output = input if inplace else torch.empty_like(input)
+        cpu.dropout(input, output, rate, _as_int(seed), _as_int(stream), shared_axes, window, not inplace)
+        return output
+    if input.is_meta:
+        return input if inplace else torch.empty_like(input)
+    result = tensor.dropout(input, *law)
+    return input.copy_(result) if inplace else result
+
+
+def _as_int(word: Word) -> int:
+    return word if type(word) is int else int(word) & HIGHEST
+
+
+def _as_tensor(word: Word, device: torch.device) -> Tensor:
+    if isinstance(word, Tensor):
+        return word
+    return torch.full((), _check.signed64(word), dtype=torch.int64, device=device)
+
+
+class _Dropout(torch.autograd.Function):
+    """Eager dropout. Plain style (no `setup_context`), and one tuple for the law: a third of the overhead."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, law: Law, inplace: bool) -> Tensor:  # type: ignore[override]
+        ctx.law = law
+        ctx.inplace = inplace
+        if inplace:
+            ctx.mark_dirty(input)
+        return _run(input, law, inplace)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        if torch._C._functorch.is_legacy_batchedtensor(grad):  # `autograd.grad(is_grads_batched=True)`: no memory to read
+            return tensor.dropout(grad, *ctx.law), None, None
+        return dropout(grad, *ctx.law), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:  # type: ignore[override]
+        return dropout(tangent, *ctx.law, inplace=ctx.inplace)
+
+
+# Function.apply spends 2 us on looking for wrappers in the law; only the input can be one, and `dropout` unwraps it.
+_apply = super(torch.autograd.Function, _Dropout).apply
+
+
+class _TransformedDropout(torch.autograd.Function):
+    """Dropout under torch.func transforms, which need `setup_context`. Seed and stream are tensors, so vmap can batch them."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        input: Tensor, rate: Rate, seed: Tensor, stream: Tensor, shared_axes: tuple[int, ...], window: Window | None
+    ) -> Tensor:
+        return _run(input, (rate, seed, stream, shared_axes, window))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, rate, seed, stream, shared_axes, window = inputs
+        ctx.save_for_backward(seed, stream)
+        ctx.save_for_forward(seed, stream)
+        ctx.law = (rate, shared_axes, window)
+
+    @staticmethod
+    def _again(ctx: Any, tangent: Tensor) -> Tensor:
+        rate, shared_axes, window = ctx.law
+        seed, stream = ctx.saved_tensors
+        return _TransformedDropout.apply(tangent, rate, seed, stream, shared_axes, window)  # type: ignore[no-any-return, no-untyped-call]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        return _TransformedDropout._again(ctx, grad), None, None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:  # type: ignore[override]
+        return _TransformedDropout._again(ctx, tangent)
+
+    @staticmethod
+    def vmap(  # type: ignore[override]
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        input: Tensor,
+        rate: Rate,
+        seed: Tensor,
+        stream: Tensor,
+        shared_axes: tuple[int, ...],
+        window: Window | None,
+    ) -> tuple[Tensor, int]:
+        at, _, seed_at, stream_at, _, _ = in_dims
+        members = input.movedim(at, 0) if at is not None else input.expand(info.batch_size, *input.shape)
+        if seed_at is None and stream_at is None:  # one law: the members share one mask
+            dims = input.dim() - (at is not None)
+            axes = (0, *(axis + 1 for axis in _check.axes(shared_axes, dims)))
+            whole = window and Window((info.batch_size, *window.shape), (0, *window.start))
+            return dropout(members, rate, seed, stream, axes, whole), 0
+        seeds = seed.movedim(seed_at, 0) if seed_at is not None else seed.expand(info.batch_size)
+        streams = stream.movedim(stream_at, 0) if stream_at is not None else stream.expand(info.batch_size)
+        each = zip(members.unbind(), seeds.unbind(), streams.unbind(), strict=True)
+        return torch.stack([dropout(x, rate, k, s, shared_axes, window) for x, k, s in each]), 0
+
+
+def dropout(
+    input: Tensor,  # any shape; floating or complex
+    rate: Rate,
+    seed: Word | None = None,
+    stream: Word = 0,
+    shared_axes: tuple[int, ...] = (),
+    window: Window | None = None,
+    inplace: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Return the dropout of `input` by the mask law, differentiable any number of times, forward and backward.
+
+    Args:
+        input: floating or complex tensor.
+        rate: a rate that neither keeps all nor keeps none.
+        seed: unsigned 64-bit int, or an int64 0-dim tensor on the input's device; drawn if not given.
+        stream: as `seed`; 0 if not given.
+        shared_axes: axes along which the mask does not vary.
+        window: the larger tensor that `input` is a part of.
+        inplace: write into `input`.
+        generator: what to draw the seed from; the default generator of the input's device if not given.
+
+    Returns:
+        A tensor like `input`; `input` itself when in place.
+
+    Raises:
+        KindError: the dtype is neither floating nor complex, or not supported.
+
+    Example:
+        >>> from thinned.masks import rate
+        >>> dropout(torch.ones(4), rate(0.5), seed=0)
+        tensor([2., 0., 0., 2.])
+    """
+    if input.dtype not in DTYPES:
+        raise KindError(
+            f"`input` must be float16, bfloat16, float32, float64, complex64 or complex128 for dropout in training, "
+            f"but got dtype {input.dtype}."
+        )
+    if inplace:
+        _check_writable(input)
+    functorch = torch._C._are_functorch_transforms_active()
+    opaque = torch.compiler.is_compiling() or type(input) not in _PLAIN or torch._C._len_torch_dispatch_stack()
+    if functorch or opaque:
+        if seed is None:
+            seed = draw(input.device, generator)
+        words = _as_tensor(seed, input.device), _as_tensor(stream, input.device)
+        if opaque:
+            law = _pack(rate, window)
+            result = torch.ops.thinned.dropout(input, torch.stack(words), law, shared_axes)
+        else:
+            result = _TransformedDropout.apply(input, rate, *words, shared_axes, window)  # type: ignore[no-untyped-call]
+        return input.copy_(result) if inplace else result
+    if seed is None:
+        seed = _draw(generator) if input.is_cpu else draw(input.device, generator)
+    if (input.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0:
+        input = torch._C._functorch.unwrap_if_dead(input)
+        return _apply(input, (rate, seed, stream, shared_axes, window), inplace)  # type: ignore[no-any-return]
+    return _run(input, (rate, seed, stream, shared_axes, window), inplace)
+
+
+def _check_writable(input: Tensor) -> None:
+    """Let torch itself refuse what cannot be changed in place, before anything is written."""
+    leaf = input.requires_grad and input.is_leaf and torch.is_grad_enabled()
+    if leaf or any(step == 0 and size > 1 for size, step in zip(input.shape, input.stride(), strict=True)):
+        input.mul_(1.0)
+
+
+# The library op. p, the window and the scale travel in one int64 tensor on the CPU, so that a new p or window is new data
+# and not a new graph.
+
+
+def _pack(rate: Rate, window: Window | None) -> Tensor:
+    scale_bits: int = struct.unpack("<q", struct.pack("<d", rate.scale))[0]
+    whole = (*window.shape, *window.start) if window else ()
+    return torch.tensor([rate.threshold, rate.bits, scale_bits, *whole], dtype=torch.int64)
+
+
+def _unpack(law: Tensor) -> tuple[Rate, Window | None]:
+    threshold, bits, scale_bits, *whole = law.tolist()
+    scale: float = struct.unpack("<d", struct.pack("<q", scale_bits))[0]
+    dims = len(whole) // 2
+    return Rate(math.nan, bits, threshold, scale), Window(whole[:dims], whole[dims:]) if whole else None
+
+
+@torch.library.custom_op("thinned::draw", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
+def _draw_op(fresh: Tensor) -> Tensor:
+    # `fresh` is a new tensor at each site: without it, sites with equal arguments would be merged into one.
+    return torch.empty_like(fresh).random_(-(2**63), None)
+
+
+@_draw_op.register_fake
+def _(fresh: Tensor) -> Tensor:
+    return torch.empty_like(fresh)
+
+
+@torch.library.custom_op("thinned::dropout", mutates_args=())
+def _dropout_op(input: Tensor, seed: Tensor, law: Tensor, shared_axes: Sequence[int]) -> Tensor:
+    rate, window = _unpack(law)
+    return _run(input, (rate, seed[0], seed[1], tuple(shared_axes), window))
+
+
+@_dropout_op.register_fake
+def _(input: Tensor, seed: Tensor, law: Tensor, shared_axes: Sequence[int]) -> Tensor:
+    return torch.empty_like(input)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, seed, law, ctx.shared_axes = inputs
+    ctx.save_for_backward(seed, law)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return torch.ops.thinned.dropout(grad, *ctx.saved_tensors, ctx.shared_axes), None, None, None
+
+
+_dropout_op.register_autograd(_backward, setup_context=_setup)
