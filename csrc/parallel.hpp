@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <system_error>
 #include <thread>
 #include <vector>
 #if !defined(_WIN32)
@@ -18,20 +19,18 @@ namespace thinned {
 
 using Team = void (*)(void (*)(void*), void*, unsigned, unsigned);
 
-inline std::atomic<bool>& forked() {
-  static std::atomic<bool> value{false};
-  return value;
-}
+#if !defined(_WIN32)
+// Watched from the moment this is loaded, not from the first call: torch may have started its threads by then, and forked.
+inline std::atomic<bool> forked{false};
+inline const int watching = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+#endif
 
 inline Team openmp_team() {
 #if defined(_WIN32)
   return nullptr;
 #else
-  static const Team team = [] {
-    pthread_atfork(nullptr, nullptr, [] { forked() = true; });
-    return reinterpret_cast<Team>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-  }();
-  return forked() ? nullptr : team;
+  static const Team team = reinterpret_cast<Team>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+  return forked ? nullptr : team;
 #endif
 }
 
@@ -51,7 +50,11 @@ void parallel(int64_t pieces, int threads, const Work& work) {
   const auto drain = [](void* q) { static_cast<Queue*>(q)->drain(); };
   if (const Team team = openmp_team()) return team(drain, &queue, team_size, 0);
   std::vector<std::thread> others;
-  for (unsigned t = 1; t < team_size; ++t) others.emplace_back(drain, &queue);
+  others.reserve(team_size);
+  try {
+    for (unsigned t = 1; t < team_size; ++t) others.emplace_back(drain, &queue);
+  } catch (const std::system_error&) {  // no more threads to be had: those that there are do all the work
+  }
   queue.drain();
   for (std::thread& other : others) other.join();
 }

@@ -2,6 +2,7 @@
 
 from thinned import functional as functional
 from thinned import nn as nn
+from thinned import numpy as numpy
 from thinned._convert import convert as convert
 from thinned._convert import plan as plan
 from thinned.functional import dropout as dropout
@@ -9,4 +10,4 @@ from thinned.masks import Mask as Mask
 from thinned.masks import Window as Window
 
 __version__ = "0.1.0"
-__all__ = ["Mask", "Window", "convert", "dropout", "functional", "nn", "plan"]
+__all__ = ["Mask", "Window", "convert", "dropout", "functional", "nn", "numpy", "plan"]

@@ -1,6 +1,6 @@
 """Swapping a model's dropout layers for this package's, and saying beforehand what would happen."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -65,14 +65,6 @@ class Plan(list[Site]):
         lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4]]) for row in rows]
         return "\n".join(lines)
 
-    def _repr_pretty_(self, printer: object, cycle: bool) -> None:
-        printer.text(str(self))  # type: ignore[attr-defined]
-
-
-def _named_children_everywhere(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
-    """All modules by path, a shared one at each of its places."""
-    return model.named_modules(remove_duplicate=False)
-
 
 def _site(path: str, module: torch.nn.Module) -> Site | None:
     kind = type(module)
@@ -106,7 +98,8 @@ def plan(model: torch.nn.Module) -> Plan:
         1     Dropout  0.1  swap    same distribution, no stored mask
     """
     _check_module(model)
-    sites = (_site(path, module) for path, module in _named_children_everywhere(model))
+    everywhere = model.named_modules(remove_duplicate=False)  # a shared layer at each of its places
+    sites = (_site(path, module) for path, module in everywhere)
     return Plan(site for site in sites if site is not None)
 
 

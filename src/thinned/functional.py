@@ -1,5 +1,6 @@
 """Dropout as functions: torch's names and signatures, plus one way to pass randomness."""
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -32,8 +33,8 @@ def dropout(
 ) -> Tensor:
     """Set elements to zero with probability `p`, and scale the others so that the mean stays the same.
 
-    No mask is stored: backward makes it again from the seed. The mask depends on seed, stream, `p` and the logical index of
-    the element, and on nothing else: not on device, dtype, strides or number of threads.
+    No mask is stored: backward makes it again from the seed. The mask depends on seed, stream, `p` and the logical
+    index of the element, and on nothing else: not on device, dtype, strides or number of threads.
 
     Args:
         input: floating or complex tensor of any shape and memory format.
@@ -62,15 +63,15 @@ def dropout(
         >>> thinned.dropout(x, 0.5, training=False) is x
         True
 
-    Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural networks
-    from overfitting", JMLR 15, 2014.
+    Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
+    networks from overfitting", JMLR 15, 2014.
     """
     law = _rate(p)
     if mask is not None:
         return _masked(input, law, training, inplace, mask, seed, generator)
     if not training or law.threshold == 0:
         return input
-    if law.keeps_none:
+    if law.scale == math.inf:
         return _nothing_kept(input, inplace)
     if type(shared_axes) is not tuple:
         shared_axes = _axes(shared_axes)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thinned import _check
-from thinned._errors import KindError
+from thinned._errors import KindError, RangeError
 from thinned.kernels.reference import WIDE
 from thinned.masks import Mask, Window, rate
 
@@ -118,9 +118,9 @@ dropout = inverted_dropout
 
 
 def _array(input: NDArray[Scalar]) -> NDArray[Scalar]:
-    value: Any = input
-    if not isinstance(value, np.ndarray):
-        raise KindError(f"`input` must be a NumPy array, but got {type(value).__name__}.")
+    kind: type = type(input)
+    if not issubclass(kind, np.ndarray):
+        raise KindError(f"`input` must be a NumPy array, but got {kind.__name__}.")
     return input
 
 
@@ -132,7 +132,7 @@ def _wide(input: NDArray[Any]) -> Any:
             "`input` must be float16, float32, float64, complex64 or complex128 where p > 0, "
             f"but got dtype {input.dtype}."
         )
-    return wide.type
+    return wide
 
 
 def _select(input: NDArray[Scalar], keep: Any, scale: Any) -> NDArray[Scalar]:
@@ -142,19 +142,21 @@ def _select(input: NDArray[Scalar], keep: Any, scale: Any) -> NDArray[Scalar]:
     if np.iscomplexobj(input):  # part by part: a complex product with inf would make nan
         sources.append(input.imag)
         targets.append(output.imag)
-    for source, target in zip(sources, targets, strict=True):
+    for source, target in zip(sources, targets, strict=True):  # without `dtype`, NumPy 1 would scale float16 in float16
         np.multiply(source, scale, out=target, where=keep, dtype=type(scale), casting="same_kind")
     return output
 
 
 def _seed(seed: int | None, generator: np.random.Generator | None) -> int:
     if seed is not None:
+        if generator is not None:
+            raise RangeError("`seed` and `generator` must not both be given, but got both.")
         return seed
     if generator is None:
         return int(np.random.randint(0, _check.WORD, dtype=np.uint64))  # noqa: NPY002, what np.random.seed seeds
-    given: Any = generator
-    if not isinstance(given, np.random.Generator):
-        raise KindError(f"`generator` must be a numpy.random.Generator, but got {type(given).__name__}.")
+    kind: type = type(generator)
+    if not issubclass(kind, np.random.Generator):
+        raise KindError(f"`generator` must be a numpy.random.Generator, but got {kind.__module__}.{kind.__name__}.")
     return int(generator.integers(0, _check.WORD, dtype=np.uint64))
 
 

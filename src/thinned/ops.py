@@ -1,8 +1,9 @@
 """Dropout as a differentiable torch operation, on whichever kernel serves the device.
 
-No mask is kept for backward: the gradient of dropout is dropout of the gradient, with the same seed. There are three ways
-into the same kernels, because each caller of torch wants another one: a plain `autograd.Function` (eager, the cheapest), a
-twin with `setup_context` (torch.func), and the library op ``thinned::dropout`` (compile, export, fake tensors, subclasses).
+No mask is kept for backward: the gradient of dropout is dropout of the gradient, with the same seed. There are three
+ways into the same kernels, because each caller of torch wants another one: a plain `autograd.Function` (eager, the
+cheapest), a twin with `setup_context` (torch.func), and the library op ``thinned::dropout`` (compile, export, fake
+tensors, subclasses).
 """
 
 import math
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -29,22 +31,23 @@ HIGHEST = 2**64 - 1
 _local = threading.local()
 
 
-def _new_word() -> Tensor:
+def _new_word() -> tuple[Tensor, memoryview]:
     with torch.inference_mode(False):  # an inference tensor could not be changed in place later
-        return torch.empty((), dtype=torch.int64)
+        word = torch.empty(1, dtype=torch.int64)
+    return word, memoryview(word.numpy().view(np.uint64))  # type: ignore[arg-type]
 
 
 def _draw(generator: torch.Generator | None) -> int:
-    """Draw 64 bits from `generator` or the CPU's default one, as fast as torch lets us: into one tensor for each thread."""
+    """Draw 64 bits from `generator` or the CPU's default one, as fast as torch lets us: one tensor for each thread."""
     try:
-        word = _local.word
+        word, bits = _local.word
     except AttributeError:
-        word = _local.word = _new_word()
+        word, bits = _local.word = _new_word()
     if generator is None:
         word.random_(LOWEST, None)
     else:
         word.random_(LOWEST, None, generator=generator)
-    return word.item() & HIGHEST  # type: ignore[no-any-return]
+    return bits[0]  # type: ignore[no-any-return]
 
 
 def draw(device: torch.device, generator: torch.Generator | None = None) -> Word:
@@ -66,7 +69,9 @@ def draw(device: torch.device, generator: torch.Generator | None = None) -> Word
     """
     if torch.compiler.is_compiling():
         return torch.ops.thinned.draw(torch.empty((), dtype=torch.int64, device=device))  # type: ignore[no-any-return]
-    if torch._C._are_functorch_transforms_active():  # randint obeys vmap's `randomness`; it stops one short of 2**63 - 1
+    if (
+        torch._C._are_functorch_transforms_active()
+    ):  # randint obeys vmap's `randomness`; it stops one short of 2**63 - 1
         return torch.randint(LOWEST, -LOWEST - 1, (), dtype=torch.int64, device=device, generator=generator)
     if device.type == "cpu":
         return _draw(generator)
@@ -78,13 +83,15 @@ Law = tuple[Rate, Word, Word, tuple[int, ...], "Window | None"]  # rate, seed, s
 
 def _run(input: Tensor, law: Law, inplace: bool = False) -> Tensor:
     """Run the kernel of the input's device, outside autograd."""
-    rate, seed, stream, shared_axes, window = law
     if input.is_cpu:
+        rate, seed, stream, shared_axes, window = law
         if input.is_neg() or input.is_conj():  # lazily negated or conjugated: the memory does not hold the values
             result = _run(input.resolve_neg().resolve_conj(), law)
             return input.copy_(result) if inplace else result
         output = input if inplace else torch.empty_like(input)
-        cpu.dropout(input, output, rate, _as_int(seed), _as_int(stream), shared_axes, window, not inplace)
+        if type(seed) is not int or type(stream) is not int:
+            seed, stream = _as_int(seed), _as_int(stream)
+        cpu.dropout(input, output, rate, seed, stream, shared_axes, window, not inplace)
         return output
     if input.is_meta:
         return input if inplace else torch.empty_like(input)
@@ -93,7 +100,7 @@ def _run(input: Tensor, law: Law, inplace: bool = False) -> Tensor:
 
 
 def _as_int(word: Word) -> int:
-    return word if type(word) is int else int(word) & HIGHEST
+    return int(word) & HIGHEST
 
 
 def _as_tensor(word: Word, device: torch.device) -> Tensor:
@@ -106,7 +113,7 @@ class _Dropout(torch.autograd.Function):
     """Eager dropout. Plain style (no `setup_context`), and one tuple for the law: a third of the overhead."""
 
     @staticmethod
-    def forward(ctx: Any, input: Tensor, law: Law, inplace: bool) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, input: Tensor, law: Law, inplace: bool) -> Tensor:
         ctx.law = law
         ctx.inplace = inplace
         if inplace:
@@ -114,14 +121,17 @@ class _Dropout(torch.autograd.Function):
         return _run(input, law, inplace)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        if torch._C._functorch.is_legacy_batchedtensor(grad):  # `autograd.grad(is_grads_batched=True)`: no memory to read
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        if torch._C._functorch.is_legacy_batchedtensor(
+            grad
+        ):  # `autograd.grad(is_grads_batched=True)`: no memory to read
             return tensor.dropout(grad, *ctx.law), None, None
         return dropout(grad, *ctx.law), None, None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:  # type: ignore[override]
-        return dropout(tangent, *ctx.law, inplace=ctx.inplace)
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        rate, seed, stream, shared_axes, window = ctx.law
+        return dropout(tangent, rate, seed, stream, shared_axes, window, ctx.inplace)
 
 
 # Function.apply spends 2 us on looking for wrappers in the law; only the input can be one, and `dropout` unwraps it.
@@ -129,10 +139,10 @@ _apply = super(torch.autograd.Function, _Dropout).apply
 
 
 class _TransformedDropout(torch.autograd.Function):
-    """Dropout under torch.func transforms, which need `setup_context`. Seed and stream are tensors, so vmap can batch them."""
+    """Dropout under torch.func, which needs `setup_context`; seed and stream are tensors, for vmap to batch them."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         input: Tensor, rate: Rate, seed: Tensor, stream: Tensor, shared_axes: tuple[int, ...], window: Window | None
     ) -> Tensor:
         return _run(input, (rate, seed, stream, shared_axes, window))
@@ -148,18 +158,18 @@ class _TransformedDropout(torch.autograd.Function):
     def _again(ctx: Any, tangent: Tensor) -> Tensor:
         rate, shared_axes, window = ctx.law
         seed, stream = ctx.saved_tensors
-        return _TransformedDropout.apply(tangent, rate, seed, stream, shared_axes, window)  # type: ignore[no-any-return, no-untyped-call]
+        return _TransformedDropout.apply(tangent, rate, seed, stream, shared_axes, window)  # type: ignore[no-any-return]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         return _TransformedDropout._again(ctx, grad), None, None, None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:  # type: ignore[override]
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
         return _TransformedDropout._again(ctx, tangent)
 
     @staticmethod
-    def vmap(  # type: ignore[override]
+    def vmap(
         info: Any,
         in_dims: tuple[int | None, ...],
         input: Tensor,
@@ -232,7 +242,7 @@ def dropout(
             law = _pack(rate, window)
             result = torch.ops.thinned.dropout(input, torch.stack(words), law, shared_axes)
         else:
-            result = _TransformedDropout.apply(input, rate, *words, shared_axes, window)  # type: ignore[no-untyped-call]
+            result = _TransformedDropout.apply(input, rate, *words, shared_axes, window)
         return input.copy_(result) if inplace else result
     if seed is None:
         seed = _draw(generator) if input.is_cpu else draw(input.device, generator)
@@ -249,8 +259,8 @@ def _check_writable(input: Tensor) -> None:
         input.mul_(1.0)
 
 
-# The library op. p, the window and the scale travel in one int64 tensor on the CPU, so that a new p or window is new data
-# and not a new graph.
+# The library op. p, the window and the scale travel in one int64 tensor on the CPU, so that a new p or window is new
+# data and not a new graph.
 
 
 def _pack(rate: Rate, window: Window | None) -> Tensor:
@@ -266,26 +276,14 @@ def _unpack(law: Tensor) -> tuple[Rate, Window | None]:
     return Rate(math.nan, bits, threshold, scale), Window(whole[:dims], whole[dims:]) if whole else None
 
 
-@torch.library.custom_op("thinned::draw", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
 def _draw_op(fresh: Tensor) -> Tensor:
     # `fresh` is a new tensor at each site: without it, sites with equal arguments would be merged into one.
-    return torch.empty_like(fresh).random_(-(2**63), None)
+    return torch.empty_like(fresh).random_(LOWEST, None)
 
 
-@_draw_op.register_fake
-def _(fresh: Tensor) -> Tensor:
-    return torch.empty_like(fresh)
-
-
-@torch.library.custom_op("thinned::dropout", mutates_args=())
 def _dropout_op(input: Tensor, seed: Tensor, law: Tensor, shared_axes: Sequence[int]) -> Tensor:
     rate, window = _unpack(law)
     return _run(input, (rate, seed[0], seed[1], tuple(shared_axes), window))
-
-
-@_dropout_op.register_fake
-def _(input: Tensor, seed: Tensor, law: Tensor, shared_axes: Sequence[int]) -> Tensor:
-    return torch.empty_like(input)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -297,4 +295,14 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return torch.ops.thinned.dropout(grad, *ctx.saved_tensors, ctx.shared_axes), None, None, None
 
 
-_dropout_op.register_autograd(_backward, setup_context=_setup)
+# `torch.library.custom_op` would say the same in fewer lines, but it reads source files at import, for 10 ms.
+_library = torch.library.Library("thinned", "DEF")
+_library.define("draw(Tensor fresh) -> Tensor", tags=(torch.Tag.nondeterministic_seeded, torch.Tag.pt2_compliant_tag))
+_library.define(
+    "dropout(Tensor input, Tensor seed, Tensor law, int[] shared_axes) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,)
+)
+_library.impl("draw", _draw_op, "CompositeExplicitAutograd")
+_library.impl("draw", torch.empty_like, "Meta")
+_library.impl("dropout", _dropout_op, "CompositeExplicitAutograd")
+_library.impl("dropout", lambda input, seed, law, shared_axes: torch.empty_like(input), "Meta")
+torch.library.register_autograd("thinned::dropout", _backward, setup_context=_setup, lib=_library)

@@ -55,7 +55,7 @@ def dropout(
         stream: unsigned 64-bit integer.
         shared_axes: axes along which the mask does not vary.
         window: the larger tensor that `input` is a part of.
-        fresh: whether `output` was just allocated.
+        fresh: whether `output` was just allocated as `torch.empty_like(input)`.
         path: code path to force, one of `PATHS`.
         threads: number of threads; torch's number by default.
 
@@ -66,13 +66,16 @@ def dropout(
         >>> y
         tensor([2., 0., 0., 2.])
     """
-    dtype, number, n = DTYPES[input.dtype], _BEST if path is None else _NUMBERS[path], input.numel()
+    n = input.numel()
+    number = _BEST if path is None else _NUMBERS[path]
     if threads is None:
-        threads = torch.get_num_threads() if n > _THREADED else 1
-    law = (dtype, seed, stream, rate.threshold, rate.bits, rate.scale, threads, number, fresh)
-    if not shared_axes and window is None and input.is_contiguous() and output.is_contiguous():
-        _cpu.dropout(input.data_ptr(), output.data_ptr(), 0, n, *law)
+        threads = 1 if n <= _THREADED else torch.get_num_threads()
+    dtype, threshold, bits, scale = DTYPES[input.dtype], rate.threshold, rate.bits, rate.scale
+    x, y = input.data_ptr(), output.data_ptr()
+    if input.is_contiguous() and (fresh or output.is_contiguous()) and window is None and not shared_axes:
+        _cpu.dropout(x, y, 0, n, dtype, seed, stream, threshold, bits, scale, threads, number, fresh)
     else:
         place = layout(tuple(input.shape), shared_axes, window)
-        strides = input.shape, input.stride(), output.stride(), place.strides
-        _cpu.dropout_strided(input.data_ptr(), output.data_ptr(), *strides, place.start % 2**64, *law)
+        sizes, steps, output_steps, start = input.shape, input.stride(), output.stride(), place.start % 2**64
+        law = seed, stream, threshold, bits, scale, threads, number, fresh
+        _cpu.dropout_strided(x, y, sizes, steps, output_steps, place.strides, start, dtype, *law)

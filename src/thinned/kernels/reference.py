@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from thinned.masks import Mask
 
-WIDE = {
-    np.dtype(np.float16): np.dtype(np.float32),
-    np.dtype(np.float32): np.dtype(np.float32),
-    np.dtype(np.float64): np.dtype(np.float64),
-    np.dtype(np.complex64): np.dtype(np.float32),
-    np.dtype(np.complex128): np.dtype(np.float64),
-}  # dtype of the input -> dtype in which it is scaled
+WIDE: dict[np.dtype[Any], type[np.floating[Any]]] = {  # dtype of the input -> dtype in which it is scaled
+    np.dtype(np.float16): np.float32,
+    np.dtype(np.float32): np.float32,
+    np.dtype(np.float64): np.float64,
+    np.dtype(np.complex64): np.float32,
+    np.dtype(np.complex128): np.float64,
+}
 
 
 def select(input: NDArray[Any], keep: NDArray[np.bool_], scale: float) -> NDArray[Any]:
@@ -34,9 +34,11 @@ def select(input: NDArray[Any], keep: NDArray[np.bool_], scale: float) -> NDArra
     wide = WIDE[input.dtype]
     keep = np.broadcast_to(keep, input.shape)
     if np.iscomplexobj(input):  # a complex product with inf would make nan
-        parts = np.stack([input.real, input.imag], axis=-1) * wide.type(scale)
-        return np.where(keep[..., None], parts, wide.type(0)).view(input.dtype)[..., 0]
-    return np.where(keep, input.astype(wide) * wide.type(scale), wide.type(0)).astype(input.dtype)
+        result = np.empty(input.shape, input.dtype)
+        result.real, result.imag = select(input.real, keep, scale), select(input.imag, keep, scale)
+        return result
+    result = np.where(keep, input.astype(wide) * wide(scale), wide(0))
+    return np.asarray(result, dtype=input.dtype)
 
 
 def dropout(input: NDArray[Any], mask: Mask) -> NDArray[Any]:

@@ -1,7 +1,7 @@
 """The mask law in plain torch arithmetic: for every device, for tracing, and for fusing.
 
-All arithmetic is in int64. A product of two 32-bit words may pass 2**63 and wrap; its low 64 bits are right all the same,
-and the upper word is taken with a mask after the (arithmetic) shift.
+All arithmetic is in int64. A product of two 32-bit words may pass 2**63 and wrap; its low 64 bits are right all the
+same, and the upper word is taken with a mask after the (arithmetic) shift.
 """
 
 import torch

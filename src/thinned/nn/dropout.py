@@ -45,8 +45,8 @@ class Dropout(_Rated, torch.nn.Dropout):
         >>> layer.eval()(torch.ones(3))
         tensor([1., 1., 1.])
 
-    Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural networks
-    from overfitting", JMLR 15, 2014.
+    Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
+    networks from overfitting", JMLR 15, 2014.
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, shared_axes: int | Sequence[int] = ()) -> None:

@@ -1,0 +1,1 @@
+"""Benchmarks: cases as data, a correctness gate first, ratios measured interleaved in one process."""

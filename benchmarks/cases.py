@@ -1,0 +1,173 @@
+"""The cases: what is run, who competes, and which ratio has to reach what."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+import thinned
+from benchmarks.transformer import training_step
+from thinned.kernels import cpu
+from thinned.masks import rate
+
+Contenders = Mapping[str, Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """time(over) / time(under) must be at least (or, if `at_most`, at most) `bar`; `aim` is what we are after."""
+
+    over: str
+    under: str
+    bar: float
+    aim: float
+    at_most: bool = False
+
+    def reached(self, ratio: float, goal: float) -> bool:
+        return ratio <= goal if self.at_most else ratio >= goal
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table."""
+
+    name: str
+    threads: int
+    setup: Callable[[], Contenders]
+    bars: tuple[Bar, ...]
+
+
+def _forward(n: int, dtype: torch.dtype = torch.float32, compiled: bool = False) -> Callable[[], Contenders]:
+    def setup() -> Contenders:
+        x = torch.randn(n).to(dtype)
+        contenders = {
+            "thinned": lambda: thinned.dropout(x, 0.1),
+            "torch": lambda: F.dropout(x, 0.1),
+            "clone": x.clone,
+        }
+        if compiled:
+            torch._dynamo.reset()
+            fused = torch.compile(lambda t: F.dropout(t, 0.1))
+            contenders["torch.compile"] = lambda: fused(x)
+        return contenders
+
+    return setup
+
+
+def _forward_backward(n: int) -> Callable[[], Contenders]:
+    def setup() -> Contenders:
+        x, grad = torch.randn(n, requires_grad=True), torch.randn(n)
+
+        def step(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[], object]:
+            return lambda: torch.autograd.grad(function(x), x, grad)
+
+        return {
+            "thinned": step(lambda t: thinned.dropout(t, 0.1)),
+            "torch": step(lambda t: F.dropout(t, 0.1)),
+            "input * c": step(lambda t: t * 1.1),
+        }
+
+    return setup
+
+
+def _reused(n: int) -> Contenders:
+    x, y = torch.randn(n), torch.empty(n)
+    return {
+        "thinned": lambda: thinned.dropout(y, 0.1, inplace=True),
+        "kernel into y": lambda: cpu.dropout(x, y, rate(0.1), 1, 0),
+        "copy_": lambda: y.copy_(x),
+    }
+
+
+def _tiny(grad: bool) -> Callable[[], Contenders]:
+    def setup() -> Contenders:
+        x = torch.randn(1000, requires_grad=grad)
+        return {"thinned": lambda: thinned.dropout(x, 0.1), "torch": lambda: F.dropout(x, 0.1)}
+
+    return setup
+
+
+def _paths(n: int) -> Contenders:
+    x = torch.randn(n)
+
+    def forward(path: str) -> Callable[[], object]:
+        return lambda: cpu.dropout(x, torch.empty_like(x), rate(0.1), 1, 0, fresh=True, path=path)
+
+    return {path: forward(path) for path in cpu.PATHS}
+
+
+def _transformer() -> Contenders:
+    return {
+        "nn.Dropout": training_step(p=0.1),
+        "thinned.convert": training_step(p=0.1, change=thinned.convert),
+        "p = 0": training_step(p=0.0),
+    }
+
+
+SPEED = [
+    Case("forward 1M", 2, _forward(1 << 20, compiled=True), (Bar("torch", "thinned", 30, 55),)),
+    Case("forward 1M, one thread", 1, _forward(1 << 20), (Bar("torch", "thinned", 20, 30),)),
+    Case(
+        "forward + backward 1M",
+        2,
+        _forward_backward(1 << 20),
+        (Bar("torch", "thinned", 12, 20), Bar("thinned", "input * c", 1.3, 1.1, at_most=True)),
+    ),
+    Case(
+        "forward 16M, fresh output",
+        2,
+        _forward(1 << 24),
+        (Bar("torch", "thinned", 10, 18), Bar("thinned", "clone", 1.5, 0.6, at_most=True)),
+    ),
+    Case(
+        "forward 16M, reused memory",
+        2,
+        lambda: _reused(1 << 24),
+        (Bar("thinned", "copy_", 1.6, 1.1, at_most=True), Bar("kernel into y", "copy_", 1.6, 1.1, at_most=True)),
+    ),
+    Case("bfloat16 forward 1M", 2, _forward(1 << 20, torch.bfloat16), (Bar("torch", "thinned", 25, 45),)),
+    Case("float16 forward 1M", 2, _forward(1 << 20, torch.float16), (Bar("torch", "thinned", 25, 45),)),
+    Case("1,000 elements, no grad", 2, _tiny(False), (Bar("torch", "thinned", 2, 3.5),)),
+    Case("1,000 elements, grad", 2, _tiny(True), (Bar("torch", "thinned", 1, 2),)),
+    Case("portable path, forward 1M", 2, lambda: _paths(1 << 20), (Bar("portable", "avx2", 2.2, 1.7, at_most=True),)),
+    Case(
+        "transformer training step",
+        2,
+        _transformer,
+        (Bar("nn.Dropout", "thinned.convert", 1.3, 1.35), Bar("thinned.convert", "p = 0", 1.1, 1.05, at_most=True)),
+    ),
+]
+
+
+def bytes_kept(function: Callable[[torch.Tensor], torch.Tensor], n: int = 1 << 20) -> int:
+    """Bytes that autograd keeps for the backward of one call."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    x = torch.randn(n, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        function(x)
+    return sum(kept.values())
+
+
+_IMPORT = """
+import time, torch
+start = time.perf_counter()
+import thinned
+print(time.perf_counter() - start)
+"""
+
+
+def import_seconds() -> float:
+    """Seconds that `import thinned` takes after `import torch`, in a new process that may keep its bytecode."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-c", _IMPORT]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return float(done.stdout)
