@@ -19,3 +19,7 @@ class DataError(ThinnedError, ValueError):
 
 class MissingExtraError(ThinnedError, ImportError):
     """An optional dependency is not installed."""
+
+
+class ReplayError(ThinnedError, RuntimeError):
+    """A recomputation cannot know which masks its forward had."""

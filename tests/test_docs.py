@@ -1,0 +1,41 @@
+"""The sessions in the documentation give what they say, and its pages name files that exist."""
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import thinned
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
+SESSION = re.compile(r"^```pycon\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NAMED_FILE = re.compile(r"`((?:src|tests|csrc|docs|examples|benchmarks)/[\w./-]+)`")
+
+
+def failures(text, name):
+    """Run the sessions of one page, in one namespace; return how many examples went wrong, and how many there are."""
+    session = "\n".join(SESSION.findall(text))  # the fences would read as expected output
+    test = doctest.DocTestParser().get_doctest(session, {"torch": torch, "thinned": thinned}, name, name, 0)
+    result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test)
+    return result.failed, result.attempted
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_sessions(page):
+    text = page.read_text(encoding="utf-8")
+    failed, attempted = failures(text, page.name)
+    assert failed == 0
+    assert attempted == text.count("\n>>> ")  # no example stands outside a session
+
+
+def test_a_wrong_answer_is_found():
+    assert failures("```pycon\n>>> 1 + 1\n3\n```\n\n```pycon\n>>> 2\n2\n```\n", "page") == (1, 2)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_files_exist(page):
+    named = NAMED_FILE.findall(page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
