@@ -6,8 +6,10 @@ from thinned import numpy as numpy
 from thinned._convert import convert as convert
 from thinned._convert import plan as plan
 from thinned.functional import dropout as dropout
+from thinned.keys import checkpoint_context as checkpoint_context
+from thinned.keys import keyed as keyed
 from thinned.masks import Mask as Mask
 from thinned.masks import Window as Window
 
 __version__ = "0.1.0"
-__all__ = ["Mask", "Window", "convert", "dropout", "functional", "nn", "numpy", "plan"]
+__all__ = ["Mask", "Window", "checkpoint_context", "convert", "dropout", "functional", "keyed", "nn", "numpy", "plan"]

@@ -1,11 +1,12 @@
 """Swapping a model's dropout layers for this package's, and saying beforehand what would happen."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from thinned import nn
+from thinned import _check, nn
 from thinned._errors import KindError
 
 # torch's type -> how to make its replacement. Exact types only: a subclass may do something else in its forward.
@@ -17,21 +18,7 @@ RULES: dict[type[torch.nn.Module], Callable[[float, bool], torch.nn.Module]] = {
 }
 OWN = tuple(RULES.values())
 
-_HOOKS = (  # everything that `register_*_hook` fills; a new instance takes the very dictionaries over
-    "_forward_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_is_full_backward_hook",
-    "_non_persistent_buffers_set",
-    "_state_dict_hooks",
-    "_state_dict_pre_hooks",
-    "_load_state_dict_pre_hooks",
-    "_load_state_dict_post_hooks",
-)
+_PATCHES = frozenset({"forward", "_compiled_call_impl"})  # set on the instance, these would go on calling the old layer
 
 
 @dataclass(frozen=True)
@@ -71,7 +58,10 @@ def _site(path: str, module: torch.nn.Module) -> Site | None:
     if kind in OWN:
         return Site(path, kind.__name__, module.p, "done", "already a layer of thinned")  # type: ignore[arg-type]
     if kind in RULES:
-        return Site(path, kind.__name__, module.p, "swap", "same distribution, no stored mask")  # type: ignore[arg-type]
+        p = _check.probability(module.p)
+        if _patched(module):
+            return Site(path, kind.__name__, p, "keep", "the forward of this instance was replaced or compiled")
+        return Site(path, kind.__name__, p, "swap", "same distribution, no stored mask")
     if isinstance(module, torch.nn.modules.dropout._DropoutNd):
         return Site(path, kind.__name__, float(module.p), "keep", "no rule for this type of layer")
     inner = getattr(module, "dropout", None)
@@ -90,7 +80,7 @@ def plan(model: torch.nn.Module) -> Plan:
         One `Site` for each place where the model drops something; prints as a table.
 
     Raises:
-        TypeError: not a module.
+        TypeError, ValueError: not a module; the `p` of a layer is not a number in [0, 1].
 
     Example:
         >>> print(thinned.plan(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.1))))
@@ -108,12 +98,17 @@ def _check_module(model: object) -> None:
         raise KindError(f"`model` must be a torch.nn.Module, but got {type(model).__name__}.")
 
 
+def _patched(module: torch.nn.Module) -> bool:
+    return not _PATCHES.isdisjoint(vars(module))
+
+
 def _swapped(module: torch.nn.Module) -> torch.nn.Module:
     new = RULES[type(module)](module.p, module.inplace)  # type: ignore[arg-type]
-    new.train(module.training)
-    for name in _HOOKS:
-        if hasattr(module, name):
-            object.__setattr__(new, name, getattr(module, name))
+    # The very dictionaries of hooks, so that their handles still work; training mode, buffers, whatever else is on it.
+    vars(new).update((name, value) for name, value in vars(module).items() if name != "p")
+    for hook in module._load_state_dict_pre_hooks.values():
+        if getattr(hook, "with_module", False):  # it knows its layer by a weak reference
+            hook.module = weakref.ref(new)  # type: ignore[attr-defined]
     return new
 
 
@@ -131,20 +126,18 @@ def convert(model: torch.nn.Module) -> torch.nn.Module:
         The model itself; only if it is a dropout layer itself, its replacement.
 
     Raises:
-        TypeError: not a module.
+        TypeError, ValueError: as `plan`; the model is unchanged then.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.1))
         >>> type(thinned.convert(model)[1])
         <class 'thinned.nn.dropout.Dropout'>
     """
-    _check_module(model)
-    swapped: dict[torch.nn.Module, torch.nn.Module] = {}
+    plan(model)  # refuses what must be refused before anything is changed
+    old = [module for module in model.modules() if type(module) in RULES and not _patched(module)]
+    swapped = {module: _swapped(module) for module in old}
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
-            if type(child) in RULES:
-                assert child is not None
-                if child not in swapped:
-                    swapped[child] = _swapped(child)
+            if child in swapped:
                 parent._modules[name] = swapped[child]
-    return _swapped(model) if type(model) in RULES else model
+    return swapped.get(model, model)

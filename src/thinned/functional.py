@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 
 import torch
+import torch.fx
 from torch import Tensor
 
 from thinned import _check, ops
@@ -14,6 +15,8 @@ from thinned.masks import Rate, Window
 from thinned.masks import rate as _rate
 
 __all__ = ["dropout", "dropout1d", "dropout2d", "dropout3d"]
+for _name in __all__:
+    torch.fx.wrap(_name)  # a symbolic trace of a layer stops here
 
 Word = int | Tensor
 
@@ -68,28 +71,29 @@ def dropout(
     """
     law = _rate(p)
     if mask is not None:
-        return _masked(input, law, training, inplace, mask, seed, generator)
+        if (seed, stream, shared_axes, generator, window) != (None, 0, (), None, None):
+            others = "`seed`, `stream`, `shared_axes`, `generator` and `window`"
+            raise RangeError(f"`mask` excludes {others}, but got one of them as well.")
+        return _masked(input, law, training, inplace, mask)
     if not training or law.threshold == 0:
         return input
     if law.scale == math.inf:
         return _nothing_kept(input, inplace)
     if type(shared_axes) is not tuple:
-        shared_axes = _axes(shared_axes)
+        shared_axes = _check.axis_list(shared_axes)
     if seed is not None:
         if generator is not None:
             raise RangeError("`seed` and `generator` must not both be given, but got both.")
         seed = _word(seed, "seed")
-    if stream != 0:
+    if type(stream) is not int or stream:  # a tensor is not compared: its value may be on another device, or batched
         stream = _word(stream, "stream")
+    if window is not None and not isinstance(window, Window):
+        raise KindError(f"`window` must be a Window or None, but got window={window!r}.")
     return ops.dropout(input, law, seed, stream, shared_axes, window, inplace, generator)
 
 
-def _axes(shared_axes: int | Sequence[int]) -> tuple[int, ...]:
-    return (shared_axes,) if isinstance(shared_axes, int) else tuple(shared_axes)
-
-
 def _word(word: Word, name: str) -> Word:
-    if not isinstance(word, Tensor):
+    if type(word) is int or not isinstance(word, Tensor):
         return _check.word64(word, name)
     if word.dtype != torch.int64 or word.dim() != 0:
         raise KindError(
@@ -99,40 +103,30 @@ def _word(word: Word, name: str) -> Word:
     return word
 
 
-def _floating(input: Tensor) -> None:
-    if input.dtype not in ops.DTYPES:
-        raise KindError(
-            f"`input` must be floating or complex for dropout in training, but got a tensor of dtype {input.dtype}."
-        )
-
-
 def _nothing_kept(input: Tensor, inplace: bool) -> Tensor:
-    # `where` selects: the gradient is +0.0 even where the upstream one is inf or nan, and nothing of the input is kept.
-    _floating(input)
-    if inplace:
-        return input.zero_()
+    # These select: the gradient is +0.0 even where the upstream one is inf or nan, and nothing of the input is kept.
+    if input.dtype not in ops.DTYPES:
+        raise ops.unfit(input)
+    if inplace:  # torch's `zero_` would pass over an expanded tensor, where its own dropout does not
+        return input.copy_(torch.zeros((), dtype=input.dtype, device=input.device))
     return torch.where(torch.zeros((), dtype=torch.bool, device=input.device), input, 0.0)
 
 
-def _masked(
-    input: Tensor,
-    law: Rate,
-    training: bool,
-    inplace: bool,
-    mask: Tensor,
-    seed: Word | None,
-    generator: torch.Generator | None,
-) -> Tensor:
-    if seed is not None or generator is not None:
-        raise RangeError("`mask` excludes other randomness, but got `seed` or `generator` as well.")
+def _masked(input: Tensor, law: Rate, training: bool, inplace: bool, mask: Tensor) -> Tensor:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise KindError(f"`mask` must be a bool tensor (true = keep), but got {kind}.")
+    pairs = zip(reversed(mask.shape), reversed(input.shape), strict=False)
+    if mask.dim() > input.dim() or any(size not in (1, wanted) for size, wanted in pairs):
+        raise RangeError(
+            f"`mask` must broadcast to the shape of `input`, {tuple(input.shape)}, but got shape {tuple(mask.shape)}."
+        )
     if not training:
         return input
-    _floating(input)
     if law.p == 1.0:
         return _nothing_kept(input, inplace)
+    if input.dtype not in ops.DTYPES:
+        raise ops.unfit(input)
     result = _tensor.select(input, mask, 1 / (1 - law.p))
     return input.copy_(result) if inplace else result
 
@@ -150,18 +144,19 @@ def _channels(
     window: Window | None,
 ) -> Tensor:
     """Drop whole channels: the axes behind the channel axis share one decision."""
+    # torch's rules: whatever has not the axes of a batch is one sample (C, *spatial), except in 2d, for history's sake
     dims = input.dim()
-    if dims < 2:
-        raise RangeError(f"`input` of {name} must have at least 2 axes, but got shape {tuple(input.shape)}.")
-    # torch takes (C, *spatial) as one unbatched sample, except in 2d, where three axes are (N, C, L) for history's sake
-    unbatched = dims == spatial + 1 and spatial != 2
-    if not unbatched and dims != spatial + 2:
+    channel = 1 if dims == spatial + 2 or spatial == 2 else 0
+    if dims <= channel or (spatial == 1 and dims not in (2, 3)):
+        wanted = {1: "2 or 3 axes", 2: "at least 2 axes", 3: "at least 1 axis"}[spatial]
+        raise RangeError(f"`input` of {name} must have {wanted}, but got shape {tuple(input.shape)}.")
+    if dims != spatial + 1 + channel:
         warnings.warn(
             f"{name} expects {spatial + 2} axes (N, C, and {spatial} more), but got shape {tuple(input.shape)}; "
-            f"the first is taken as batch and the second as channels.",
+            f"axis {channel} is taken as channels.",
             stacklevel=3,
         )
-    axes = tuple(range(1 if unbatched else 2, dims))
+    axes = tuple(range(channel + 1, dims))
     return dropout(
         input,
         p,
@@ -199,7 +194,7 @@ def dropout1d(
         A tensor like `input`.
 
     Raises:
-        ValueError, TypeError: as `dropout`; fewer than 2 axes.
+        ValueError, TypeError: as `dropout`; neither 2 nor 3 axes.
 
     Example:
         >>> thinned.functional.dropout1d(torch.ones(1, 3, 2), 0.5, seed=0)
@@ -273,7 +268,7 @@ def dropout3d(
         A tensor like `input`.
 
     Raises:
-        ValueError, TypeError: as `dropout`; fewer than 2 axes.
+        ValueError, TypeError: as `dropout`; no axes.
 
     Example:
         >>> thinned.functional.dropout3d(torch.ones(4, 2, 2, 2), 0.5, seed=0).sum(dim=(1, 2, 3))

@@ -2,8 +2,9 @@
 
 No mask is kept for backward: the gradient of dropout is dropout of the gradient, with the same seed. There are three
 ways into the same kernels, because each caller of torch wants another one: a plain `autograd.Function` (eager, the
-cheapest), a twin with `setup_context` (torch.func), and the library op ``thinned::dropout`` (compile, export, fake
-tensors, subclasses).
+cheapest), a twin with `setup_context` (torch.func), and the library op ``thinned::dropout`` (compile, export). The two
+Functions take the library op for their kernel where tensors are fake, traced or of a subclass: alone, it would lose
+forward-mode derivatives without a word.
 """
 
 import math
@@ -15,17 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.autograd import forward_ad
 
 from thinned import _check
 from thinned._errors import KindError
 from thinned.kernels import cpu, tensor
-from thinned.masks import Rate, Window
+from thinned.masks import Rate, Window, layout
 
 Word = int | Tensor  # unsigned Python int, or int64 0-dim tensor on the input's device
 DTYPES = frozenset(cpu.DTYPES)
 
 _PLAIN = (Tensor, torch.nn.Parameter)
+PENDING = "thinned.pending"  # what a node's metadata says until its backward has run; see keys.py
 LOWEST = -(2**63)
 HIGHEST = 2**64 - 1
 _local = threading.local()
@@ -33,7 +36,7 @@ _local = threading.local()
 
 def _new_word() -> tuple[Tensor, memoryview]:
     with torch.inference_mode(False):  # an inference tensor could not be changed in place later
-        word = torch.empty(1, dtype=torch.int64)
+        word = torch.empty(1, dtype=torch.int64, device="cpu")  # whatever the default device is just now
     return word, memoryview(word.numpy().view(np.uint64))  # type: ignore[arg-type]
 
 
@@ -67,13 +70,14 @@ def draw(device: torch.device, generator: torch.Generator | None = None) -> Word
         >>> first == draw(torch.device("cpu"))
         True
     """
-    if torch.compiler.is_compiling():
+    if torch._C._are_functorch_transforms_active():
+        # randint obeys vmap's `randomness`. With the sign turned its bits are those of `random_`, but for one in 2**64.
+        word = torch.randint(LOWEST, -LOWEST - 1, (), dtype=torch.int64, device=device, generator=generator)
+        return word ^ LOWEST
+    traced = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()
+    if traced and generator is None:
         return torch.ops.thinned.draw(torch.empty((), dtype=torch.int64, device=device))  # type: ignore[no-any-return]
-    if (
-        torch._C._are_functorch_transforms_active()
-    ):  # randint obeys vmap's `randomness`; it stops one short of 2**63 - 1
-        return torch.randint(LOWEST, -LOWEST - 1, (), dtype=torch.int64, device=device, generator=generator)
-    if device.type == "cpu":
+    if device.type == "cpu" and not traced:
         return _draw(generator)
     return torch.empty((), dtype=torch.int64, device=device).random_(LOWEST, None, generator=generator)
 
@@ -81,12 +85,22 @@ def draw(device: torch.device, generator: torch.Generator | None = None) -> Word
 Law = tuple[Rate, Word, Word, tuple[int, ...], "Window | None"]  # rate, seed, stream, shared axes, window
 
 
-def _run(input: Tensor, law: Law, inplace: bool = False) -> Tensor:
-    """Run the kernel of the input's device, outside autograd."""
+def _by_library(input: Tensor, law: Law) -> Tensor:
+    rate, seed, stream, shared_axes, window = law
+    words = torch.stack((_as_tensor(seed, input.device), _as_tensor(stream, input.device)))
+    return torch.ops.thinned.dropout(input, words, _pack(rate, window), shared_axes)  # type: ignore[no-any-return]
+
+
+def _run(input: Tensor, law: Law, inplace: bool = False, plain: bool = False) -> Tensor:
+    """Run the kernel of the input's device, outside autograd; `plain` says that the input is known to have memory."""
+    if not plain and (type(input) not in _PLAIN or torch._C._len_torch_dispatch_stack()):
+        result = _by_library(input, law)
+        return input.copy_(result) if inplace else result
     if input.is_cpu:
         rate, seed, stream, shared_axes, window = law
-        if input.is_neg() or input.is_conj():  # lazily negated or conjugated: the memory does not hold the values
-            result = _run(input.resolve_neg().resolve_conj(), law)
+        if input.is_neg() or input.is_conj() or input._is_zerotensor():  # the memory does not hold the values
+            values = torch.zeros_like(input) if input._is_zerotensor() else input.resolve_neg().resolve_conj()
+            result = _run(values, law, plain=True)
             return input.copy_(result) if inplace else result
         output = input if inplace else torch.empty_like(input)
         if type(seed) is not int or type(stream) is not int:
@@ -94,6 +108,7 @@ def _run(input: Tensor, law: Law, inplace: bool = False) -> Tensor:
         cpu.dropout(input, output, rate, seed, stream, shared_axes, window, not inplace)
         return output
     if input.is_meta:
+        layout(tuple(input.shape), *law[3:])  # refuses what other devices refuse
         return input if inplace else torch.empty_like(input)
     result = tensor.dropout(input, *law)
     return input.copy_(result) if inplace else result
@@ -122,16 +137,19 @@ class _Dropout(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        if torch._C._functorch.is_legacy_batchedtensor(
-            grad
-        ):  # `autograd.grad(is_grads_batched=True)`: no memory to read
-            return tensor.dropout(grad, *ctx.law), None, None
-        return dropout(grad, *ctx.law), None, None
+        ctx.metadata.pop(PENDING, None)
+        return _again(grad, ctx.law), None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
-        rate, seed, stream, shared_axes, window = ctx.law
-        return dropout(tangent, rate, seed, stream, shared_axes, window, ctx.inplace)
+        return _again(tangent, ctx.law, ctx.inplace)
+
+
+def _again(tangent: Tensor, law: Law, inplace: bool = False) -> Tensor:
+    if torch._C._functorch.is_legacy_batchedtensor(tangent):  # of `grad(is_grads_batched=True)`: no memory to read
+        result = tensor.dropout(tangent, *law)
+        return tangent.copy_(result) if inplace else result
+    return dropout(tangent, *law, inplace)
 
 
 # Function.apply spends 2 us on looking for wrappers in the law; only the input can be one, and `dropout` unwraps it.
@@ -226,37 +244,72 @@ def dropout(
         tensor([2., 0., 0., 2.])
     """
     if input.dtype not in DTYPES:
-        raise KindError(
-            f"`input` must be float16, bfloat16, float32, float64, complex64 or complex128 for dropout in training, "
-            f"but got dtype {input.dtype}."
-        )
-    if inplace:
-        _check_writable(input)
+        raise unfit(input)
     functorch = torch._C._are_functorch_transforms_active()
-    opaque = torch.compiler.is_compiling() or type(input) not in _PLAIN or torch._C._len_torch_dispatch_stack()
-    if functorch or opaque:
+    if torch.compiler.is_compiling():
+        if not functorch and generator is None and forward_ad._current_level < 0:
+            law = rate, draw(input.device) if seed is None else seed, stream, shared_axes, window
+            result = _by_library(input, law)
+            return input.copy_(result) if inplace else result
+        if torch.compiler.is_dynamo_compiling():  # a graph holds no generator, and the library op knows no transforms
+            return _uncompiled(input, rate, seed, stream, shared_axes, window, inplace, generator)
+    if functorch:
         if seed is None:
             seed = draw(input.device, generator)
         words = _as_tensor(seed, input.device), _as_tensor(stream, input.device)
-        if opaque:
-            law = _pack(rate, window)
-            result = torch.ops.thinned.dropout(input, torch.stack(words), law, shared_axes)
-        else:
-            result = _TransformedDropout.apply(input, rate, *words, shared_axes, window)
+        result = _TransformedDropout.apply(input, rate, *words, shared_axes, window)
         return input.copy_(result) if inplace else result
+    if inplace and _must_copy(input):
+        return input.copy_(dropout(input, rate, seed, stream, shared_axes, window, False, generator))
+    plain = type(input) in _PLAIN and not torch._C._len_torch_dispatch_stack()
     if seed is None:
-        seed = _draw(generator) if input.is_cpu else draw(input.device, generator)
+        seed = _draw(generator) if plain and input.is_cpu else draw(input.device, generator)
+    if type(seed) is not int or type(stream) is not int:  # backward must see them as they are now
+        seed, stream = _frozen(seed, plain and input.is_cpu), _frozen(stream, plain and input.is_cpu)
+    law = rate, seed, stream, shared_axes, window
     if (input.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0:
-        input = torch._C._functorch.unwrap_if_dead(input)
-        return _apply(input, (rate, seed, stream, shared_axes, window), inplace)  # type: ignore[no-any-return]
-    return _run(input, (rate, seed, stream, shared_axes, window), inplace)
+        return _apply(torch._C._functorch.unwrap_if_dead(input), law, inplace)  # type: ignore[no-any-return]
+    result = _run(input, law, inplace, plain)
+    if inplace:  # the kernel writes behind torch's back, but autograd must know
+        torch.autograd.graph.increment_version(input)
+    return result
 
 
-def _check_writable(input: Tensor) -> None:
-    """Let torch itself refuse what cannot be changed in place, before anything is written."""
-    leaf = input.requires_grad and input.is_leaf and torch.is_grad_enabled()
-    if leaf or any(step == 0 and size > 1 for size, step in zip(input.shape, input.stride(), strict=True)):
-        input.mul_(1.0)
+@_disable_dynamo
+def _uncompiled(*arguments: Any) -> Tensor:
+    return dropout(*arguments)
+
+
+def unfit(input: Tensor) -> KindError:
+    """Return the error that says that the dtype of a tensor does not suit dropout.
+
+    Args:
+        input: the tensor.
+
+    Returns:
+        The error, to be raised.
+
+    Example:
+        >>> str(unfit(torch.ones(1, dtype=torch.int64))).partition(", but ")[2]
+        'got dtype torch.int64.'
+    """
+    names = "float16, bfloat16, float32, float64, complex64 or complex128"
+    return KindError(f"`input` must be {names} for dropout in training, but got dtype {input.dtype}.")
+
+
+def _must_copy(input: Tensor) -> bool:
+    """Whether the result must go through `copy_`, which refuses what torch refuses before anything is written."""
+    if input.requires_grad and torch.is_grad_enabled() and (input.is_leaf or input._is_view()):
+        return True
+    if input.is_inference() and not torch.is_inference_mode_enabled():
+        return True
+    return any(step == 0 and size > 1 for size, step in zip(input.shape, input.stride(), strict=True))
+
+
+def _frozen(word: Word, readable: bool) -> Word:
+    if isinstance(word, int):
+        return word
+    return _as_int(word) if readable else word.clone()
 
 
 # The library op. p, the window and the scale travel in one int64 tensor on the CPU, so that a new p or window is new
@@ -266,7 +319,7 @@ def _check_writable(input: Tensor) -> None:
 def _pack(rate: Rate, window: Window | None) -> Tensor:
     scale_bits: int = struct.unpack("<q", struct.pack("<d", rate.scale))[0]
     whole = (*window.shape, *window.start) if window else ()
-    return torch.tensor([rate.threshold, rate.bits, scale_bits, *whole], dtype=torch.int64)
+    return torch.tensor([rate.threshold, rate.bits, scale_bits, *whole], dtype=torch.int64, device="cpu")
 
 
 def _unpack(law: Tensor) -> tuple[Rate, Window | None]:
@@ -283,7 +336,7 @@ def _draw_op(fresh: Tensor) -> Tensor:
 
 def _dropout_op(input: Tensor, seed: Tensor, law: Tensor, shared_axes: Sequence[int]) -> Tensor:
     rate, window = _unpack(law)
-    return _run(input, (rate, seed[0], seed[1], tuple(shared_axes), window))
+    return _run(input, (rate, seed[0], seed[1], tuple(shared_axes), window), plain=True)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

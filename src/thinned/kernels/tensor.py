@@ -44,7 +44,8 @@ def _run_of_words(start: int, count: int, bits: int, seed: Word, stream: Word, d
 def _words_at(index: Tensor, bits: int, seed: Word, stream: Word) -> Tensor:
     tile = TILE[bits]
     lane, plane = index % LANES, index % tile // LANES
-    words = torch.stack(_philox(index // tile * LANES + lane, seed, stream))  # (4, ...)
+    number = index // tile % (_check.WORD // tile)  # the index is unsigned, but int64 is not
+    words = torch.stack(_philox(number * LANES + lane, seed, stream))  # (4, ...)
     if bits == 32:
         return words.gather(0, plane.unsqueeze(0)).squeeze(0)
     word = words.gather(0, (plane // 2).unsqueeze(0)).squeeze(0)
@@ -79,14 +80,14 @@ def keep(place: Layout, rate: Rate, seed: Word, stream: Word, device: torch.devi
         >>> keep(layout((4,), (), None), rate(0.5), 0, 0, torch.device("cpu"))
         tensor([ True, False, False,  True])
     """
-    start = _check.signed64(place.start % _check.WORD)
+    start = place.start % _check.WORD
     if _row_major(place):
         count = 1
         for size in place.extent:
             count *= size
         u = _run_of_words(start, count, rate.bits, seed, stream, device).view(place.extent)
     else:
-        index = torch.full((), start, dtype=torch.int64, device=device)
+        index = torch.full((), _check.signed64(start), dtype=torch.int64, device=device)
         for size, step in zip(place.extent, place.strides, strict=True):
             index = index.unsqueeze(-1) + torch.arange(size, device=device) * step
         u = _words_at(index, rate.bits, seed, stream)
@@ -148,4 +149,6 @@ def select(input: Tensor, keep: Tensor, scale: float) -> Tensor:
         scaled = torch.view_as_complex(torch.view_as_real(wide.resolve_conj()) * scale)
     else:
         scaled = wide * scale
-    return scaled.masked_fill(~keep, 0.0).to(input.dtype)  # keeps the memory format, as `where` would not
+    if torch._C._are_functorch_transforms_active():  # a mask with a batch axis cannot be written into what has none
+        return scaled.masked_fill(~keep, 0.0).to(input.dtype)
+    return scaled.masked_fill_(~keep, 0.0).to(input.dtype)  # in place: `masked_fill` and `where` lose the memory format

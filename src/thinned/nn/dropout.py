@@ -1,30 +1,15 @@
 """Dropout and its channel-wise forms."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from thinned import _check, functional
+from thinned.keys import Site
 
 
-class _Rated:
-    """A checked `p`: wrong values are refused when the layer is made and when `p` is assigned."""
-
-    _p: float
-
-    @property
-    def p(self) -> float:
-        """Probability of an element to be dropped."""
-        return self._p
-
-    @p.setter
-    def p(self, value: Any) -> None:
-        self._p = _check.probability(value)
-
-
-class Dropout(_Rated, torch.nn.Dropout):
+class Dropout(Site, torch.nn.Dropout):
     """Set elements to zero with probability `p` while training, and scale the others so that the mean stays the same.
 
     Takes the place of `torch.nn.Dropout`, whose subclass it is, and stores no mask for backward.
@@ -35,7 +20,7 @@ class Dropout(_Rated, torch.nn.Dropout):
         shared_axes: axis or axes along which one decision is shared (Keras's `noise_shape`, Flax's `broadcast_dims`).
 
     Raises:
-        ValueError, TypeError: `p` is not a number in [0, 1].
+        ValueError, TypeError: `p` is not a number in [0, 1], or the axes are not integers.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -51,7 +36,7 @@ class Dropout(_Rated, torch.nn.Dropout):
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, shared_axes: int | Sequence[int] = ()) -> None:
         super().__init__(_check.probability(p), inplace)
-        self.shared_axes = (shared_axes,) if isinstance(shared_axes, int) else tuple(shared_axes)
+        self.shared_axes = _check.axis_list(shared_axes)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the dropout of `input`.
@@ -62,7 +47,7 @@ class Dropout(_Rated, torch.nn.Dropout):
         Returns:
             A tensor like `input`; `input` itself in eval mode.
         """
-        return functional.dropout(input, self._p, self.training, self.inplace, shared_axes=self.shared_axes)
+        return self._drop(functional.dropout, input, shared_axes=self.shared_axes)
 
     def extra_repr(self) -> str:
         """Return torch's description, and the shared axes if there are any.
@@ -73,7 +58,7 @@ class Dropout(_Rated, torch.nn.Dropout):
         return super().extra_repr() + (f", shared_axes={self.shared_axes}" if self.shared_axes else "")
 
 
-class Dropout1d(_Rated, torch.nn.Dropout1d):
+class Dropout1d(Site, torch.nn.Dropout1d):
     """Set whole channels of a sequence to zero with probability `p` while training.
 
     Args:
@@ -103,10 +88,10 @@ class Dropout1d(_Rated, torch.nn.Dropout1d):
         Returns:
             A tensor like `input`; `input` itself in eval mode.
         """
-        return functional.dropout1d(input, self._p, self.training, self.inplace)
+        return self._drop(functional.dropout1d, input)
 
 
-class Dropout2d(_Rated, torch.nn.Dropout2d):
+class Dropout2d(Site, torch.nn.Dropout2d):
     """Set whole channels of an image to zero with probability `p` while training.
 
     Args:
@@ -136,10 +121,10 @@ class Dropout2d(_Rated, torch.nn.Dropout2d):
         Returns:
             A tensor like `input`; `input` itself in eval mode.
         """
-        return functional.dropout2d(input, self._p, self.training, self.inplace)
+        return self._drop(functional.dropout2d, input)
 
 
-class Dropout3d(_Rated, torch.nn.Dropout3d):
+class Dropout3d(Site, torch.nn.Dropout3d):
     """Set whole channels of a volume to zero with probability `p` while training.
 
     Args:
@@ -169,4 +154,4 @@ class Dropout3d(_Rated, torch.nn.Dropout3d):
         Returns:
             A tensor like `input`; `input` itself in eval mode.
         """
-        return functional.dropout3d(input, self._p, self.training, self.inplace)
+        return self._drop(functional.dropout3d, input)
