@@ -69,7 +69,7 @@ def dropout(
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
     networks from overfitting", JMLR 15, 2014.
     """
-    law = _rate(p)
+    law = ops.traced_rate(p) if torch.compiler.is_compiling() else _rate(p)
     if mask is not None:
         if (seed, stream, shared_axes, generator, window) != (None, 0, (), None, None):
             others = "`seed`, `stream`, `shared_axes`, `generator` and `window`"
@@ -87,7 +87,7 @@ def dropout(
         seed = _word(seed, "seed")
     if type(stream) is not int or stream:  # a tensor is not compared: its value may be on another device, or batched
         stream = _word(stream, "stream")
-    if window is not None and not isinstance(window, Window):
+    if window is not None and not isinstance(window, Window | Tensor):
         raise KindError(f"`window` must be a Window or None, but got window={window!r}.")
     return ops.dropout(input, law, seed, stream, shared_axes, window, inplace, generator)
 
@@ -112,7 +112,7 @@ def _nothing_kept(input: Tensor, inplace: bool) -> Tensor:
     return torch.where(torch.zeros((), dtype=torch.bool, device=input.device), input, 0.0)
 
 
-def _masked(input: Tensor, law: Rate, training: bool, inplace: bool, mask: Tensor) -> Tensor:
+def _masked(input: Tensor, law: Rate | ops.TracedRate, training: bool, inplace: bool, mask: Tensor) -> Tensor:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise KindError(f"`mask` must be a bool tensor (true = keep), but got {kind}.")

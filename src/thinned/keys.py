@@ -8,7 +8,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +54,25 @@ def site_seed(seed: int, step: int, path: str) -> int:
     counter = np.array([step & LOW, step >> 32, site & LOW, site >> 32], np.uint32)
     word = philox4x32(counter, np.array([seed & LOW, seed >> 32], np.uint32))
     return int(word[0]) + (int(word[1]) << 32)
+
+
+def _window(path: str, shape: Sequence[int], start: int, stop: int, total: int) -> Window:
+    rows, rest = divmod(shape[0] if shape else 0, stop - start)
+    if rest or not rows:
+        raise RangeError(
+            f"`batch` says that this is rows {start} to {stop} of {total}, so the input of the dropout at "
+            f"{path!r} must have a multiple of {stop - start} rows, but got shape {tuple(shape)}."
+        )
+    zeros = (0,) * (len(shape) - 1)
+    return Window((rows * total, *shape[1:]), (rows * start, *zeros))
+
+
+def _ambiguous(path: str, calls: int) -> ReplayError:
+    return ReplayError(
+        f"The dropout at {path!r} is recomputed in backward, but it was used {calls} times since `keyed`, so which use "
+        f"is meant cannot be known. Pass `context_fn=thinned.checkpoint_context` to `checkpoint` (with "
+        f"`use_reentrant=False`), or key the model before each forward."
+    )
 
 
 class _Pending:
@@ -119,22 +138,10 @@ class Key:
                 f"`keyed`, or pass `context_fn=thinned.checkpoint_context` to `checkpoint`."
             )
         if calls != 1:
-            raise ReplayError(
-                f"The dropout at {self.path!r} is recomputed in backward, but it was used {calls} times since `keyed`, "
-                f"so which use is meant cannot be known. Pass `context_fn=thinned.checkpoint_context` to `checkpoint` "
-                f"(with `use_reentrant=False`), or key the model before each forward."
-            )
+            raise _ambiguous(self.path, calls)
 
-    def _window(self, shape: torch.Size) -> Window:
-        start, stop, total = self.numbers[2:5]
-        rows, rest = divmod(shape[0] if shape else 0, stop - start)
-        if rest or not rows:
-            raise RangeError(
-                f"`batch` says that this is rows {start} to {stop} of {total}, so the input of the dropout at "
-                f"{self.path!r} must have a multiple of {stop - start} rows, but got shape {tuple(shape)}."
-            )
-        zeros = (0,) * (len(shape) - 1)
-        return Window((rows * total, *shape[1:]), (rows * start, *zeros))
+    def _window(self, shape: Sequence[int]) -> Window:
+        return _window(self.path, shape, *self.numbers[2:5])
 
 
 class Site:
@@ -159,11 +166,43 @@ class Site:
         key: Key | None = self._key
         if key is None or not self.training or not 0.0 < self._p < 1.0:
             return function(input, self._p, self.training, self.inplace, **options)
+        if torch.compiler.is_compiling():
+            seed, stream, whole = torch.ops.thinned.take(key.state, input.shape, key.path)
+            return function(input, self._p, True, self.inplace, seed=seed, stream=stream, window=whole, **options)
         seed, stream, window = key.take(input.shape)
         output = function(input, self._p, True, self.inplace, seed=seed, stream=stream, window=window, **options)
         if output.grad_fn is not None and torch._C._current_graph_task_id() == -1:
             output.grad_fn.metadata[PENDING] = key.pending  # type: ignore[index]
         return output
+
+
+# In a graph, a key is data. The tag keeps the order of uses, and forbids taking anew in backward.
+_library = torch.library.Library("thinned", "FRAGMENT")
+_library.define(
+    "take(Tensor(a!) key, SymInt[] shape, str path) -> (Tensor, Tensor, Tensor)",
+    tags=(torch.Tag.nondeterministic_seeded, torch.Tag.pt2_compliant_tag),
+)
+
+
+def _take(key: Tensor, shape: Sequence[int], path: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Seed, stream, and the window as one tensor: its shape, then its start."""
+    seed, call, start, stop, total = key.tolist()
+    if torch._C._current_graph_task_id() == -1:
+        key[1] += 1
+    elif call != 1:
+        raise _ambiguous(path, call)
+    else:
+        call -= 1
+    whole = _window(path, shape, start, stop, total) if total else Window(shape, [0] * len(shape))
+    return torch.tensor(seed), torch.tensor(call * DRAWS), torch.tensor([*whole.shape, *whole.start])
+
+
+def _take_meta(key: Tensor, shape: Sequence[int], path: str) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG001
+    return key.new_empty(()), key.new_empty(()), key.new_empty(2 * len(shape))
+
+
+_library.impl("take", _take, "CompositeExplicitAutograd")
+_library.impl("take", _take_meta, "Meta")
 
 
 def unwrapped(module: torch.nn.Module) -> torch.nn.Module:

@@ -11,7 +11,7 @@ import math
 import struct
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from thinned import _check
 from thinned._errors import KindError
 from thinned.kernels import cpu, tensor
 from thinned.masks import Rate, Window, layout
+from thinned.masks import rate as _rate
 
 Word = int | Tensor  # unsigned Python int, or int64 0-dim tensor on the input's device
 DTYPES = frozenset(cpu.DTYPES)
@@ -82,11 +83,26 @@ def draw(device: torch.device, generator: torch.Generator | None = None) -> Word
     return torch.empty((), dtype=torch.int64, device=device).random_(LOWEST, None, generator=generator)
 
 
+class TracedRate(NamedTuple):
+    """A rate strictly between 0 and 1 in a graph, where p is a symbol: the law that belongs to it is computed there."""
+
+    p: float
+    law: Tensor  # int64 of 3: threshold, bits, scale
+    threshold: int = -1  # not known before the graph runs, but neither 0 nor all
+    scale: float = math.nan
+
+
 Law = tuple[Rate, Word, Word, tuple[int, ...], "Window | None"]  # rate, seed, stream, shared axes, window
 
 
-def _by_library(input: Tensor, law: Law) -> Tensor:
-    rate, seed, stream, shared_axes, window = law
+def _by_library(
+    input: Tensor,
+    rate: Rate | TracedRate,
+    seed: Word,
+    stream: Word,
+    shared_axes: tuple[int, ...],
+    window: Window | Tensor | None,
+) -> Tensor:
     words = torch.stack((_as_tensor(seed, input.device), _as_tensor(stream, input.device)))
     return torch.ops.thinned.dropout(input, words, _pack(rate, window), shared_axes)  # type: ignore[no-any-return]
 
@@ -94,7 +110,7 @@ def _by_library(input: Tensor, law: Law) -> Tensor:
 def _run(input: Tensor, law: Law, inplace: bool = False, plain: bool = False) -> Tensor:
     """Run the kernel of the input's device, outside autograd; `plain` says that the input is known to have memory."""
     if not plain and (type(input) not in _PLAIN or torch._C._len_torch_dispatch_stack()):
-        result = _by_library(input, law)
+        result = _by_library(input, *law)
         return input.copy_(result) if inplace else result
     if input.is_cpu:
         rate, seed, stream, shared_axes, window = law
@@ -212,11 +228,11 @@ class _TransformedDropout(torch.autograd.Function):
 
 def dropout(
     input: Tensor,  # any shape; floating or complex
-    rate: Rate,
+    rate: Rate | TracedRate,
     seed: Word | None = None,
     stream: Word = 0,
     shared_axes: tuple[int, ...] = (),
-    window: Window | None = None,
+    window: Window | Tensor | None = None,  # a tensor in a graph: the window's shape, then its start
     inplace: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -248,8 +264,8 @@ def dropout(
     functorch = torch._C._are_functorch_transforms_active()
     if torch.compiler.is_compiling():
         if not functorch and generator is None and forward_ad._current_level < 0:
-            law = rate, draw(input.device) if seed is None else seed, stream, shared_axes, window
-            result = _by_library(input, law)
+            words = draw(input.device) if seed is None else seed, stream
+            result = _by_library(input, rate, *words, shared_axes, window)
             return input.copy_(result) if inplace else result
         if torch.compiler.is_dynamo_compiling():  # a graph holds no generator, and the library op knows no transforms
             return _uncompiled(input, rate, seed, stream, shared_axes, window, inplace, generator)
@@ -266,7 +282,7 @@ def dropout(
         seed = _draw(generator) if plain and input.is_cpu else draw(input.device, generator)
     if type(seed) is not int or type(stream) is not int:  # backward must see them as they are now
         seed, stream = _frozen(seed, plain and input.is_cpu), _frozen(stream, plain and input.is_cpu)
-    law = rate, seed, stream, shared_axes, window
+    law: Law = rate, seed, stream, shared_axes, window  # type: ignore[assignment]  # outside a graph these are no tensors
     if (input.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0:
         return _apply(torch._C._functorch.unwrap_if_dead(input), law, inplace)  # type: ignore[no-any-return]
     result = _run(input, law, inplace, plain)
@@ -276,8 +292,8 @@ def dropout(
 
 
 @_disable_dynamo
-def _uncompiled(*arguments: Any) -> Tensor:
-    return dropout(*arguments)
+def _uncompiled(input: Tensor, rate: Rate | TracedRate, *arguments: Any) -> Tensor:
+    return dropout(input, _rate(rate.p), *arguments)
 
 
 def unfit(input: Tensor) -> KindError:
@@ -316,7 +332,42 @@ def _frozen(word: Word, readable: bool) -> Word:
 # data and not a new graph.
 
 
-def _pack(rate: Rate, window: Window | None) -> Tensor:
+def traced_rate(p: float) -> Rate | TracedRate:
+    """Return how the law realises `p`, for use in a graph; a new `p` is then no new graph.
+
+    Args:
+        p: drop probability in [0, 1].
+
+    Returns:
+        An ordinary rate for 0 and 1, because those are other graphs; otherwise one that holds a tensor.
+
+    Raises:
+        RangeError, KindError: `p` is not a number in [0, 1].
+
+    Example:
+        >>> traced_rate(0.1).law[:2]
+        tensor([6554,   16])
+    """
+    p = _check.probability(p)
+    if p in (0.0, 1.0):
+        return _rate(p)
+    wanted = torch.ones((), dtype=torch.float64, device="cpu") * p
+    narrow = torch.round(wanted * 2.0**16)
+    fine = (narrow / 2.0**16 - wanted).abs() <= 2.0**-10 * torch.minimum(wanted, 1 - wanted)
+    threshold = torch.where(fine, narrow, torch.round(wanted * 2.0**32))
+    scale = 1 / (1 - threshold / torch.where(fine, 2.0**16, 2.0**32).to(torch.float64))
+    law = [threshold.to(torch.int64), torch.where(fine, 16, 32), scale.view(torch.int64)]
+    return TracedRate(p, torch.stack(law))
+
+
+def _pack(rate: Rate | TracedRate, window: Window | Tensor | None) -> Tensor:
+    if isinstance(rate, TracedRate):
+        if window is None:
+            return rate.law
+        if isinstance(window, Window):
+            window = torch.tensor([*window.shape, *window.start], device="cpu")
+        return torch.cat((rate.law, window))
+    assert not isinstance(window, Tensor)
     scale_bits: int = struct.unpack("<q", struct.pack("<d", rate.scale))[0]
     whole = (*window.shape, *window.start) if window else ()
     return torch.tensor([rate.threshold, rate.bits, scale_bits, *whole], dtype=torch.int64, device="cpu")
@@ -336,6 +387,8 @@ def _draw_op(fresh: Tensor) -> Tensor:
 
 def _dropout_op(input: Tensor, seed: Tensor, law: Tensor, shared_axes: Sequence[int]) -> Tensor:
     rate, window = _unpack(law)
+    if rate.keeps_all or rate.keeps_none:  # p is so near 0 or 1 that the law cannot tell it from them
+        return input.clone() if rate.keeps_all else torch.zeros_like(input)
     return _run(input, (rate, seed[0], seed[1], tuple(shared_axes), window), plain=True)
 
 
