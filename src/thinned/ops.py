@@ -349,8 +349,10 @@ def traced_rate(p: float) -> Rate | TracedRate:
         tensor([6554,   16])
     """
     p = _check.probability(p)
-    if p in (0.0, 1.0):
-        return _rate(p)
+    if p == 0.0:
+        return Rate(p, 16, 0, 1.0)
+    if p == 1.0:
+        return Rate(p, 16, 2**16, math.inf)
     wanted = torch.ones((), dtype=torch.float64, device="cpu") * p
     narrow = torch.round(wanted * 2.0**16)
     fine = (narrow / 2.0**16 - wanted).abs() <= 2.0**-10 * torch.minimum(wanted, 1 - wanted)
