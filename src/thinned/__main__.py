@@ -1,0 +1,21 @@
+"""The program `thinned`, also `python -m thinned`."""
+
+import importlib.util
+import sys
+
+EXTRA = ("click", "rich", "sklearn", "matplotlib")
+
+
+def main() -> None:
+    """Run the command line, or say what to install for it."""
+    missing = [package for package in EXTRA if importlib.util.find_spec(package) is None]
+    if missing:
+        print(f"The command line needs {', '.join(missing)}; run: pip install 'thinned[lab]'.", file=sys.stderr)
+        sys.exit(2)
+    from thinned.cli import thinned
+
+    thinned(prog_name="thinned")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The command line: `thinned compare`, `thinned info`.
+
+What a command needs is imported when it runs, so that `--help` does not wait for it.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from thinned._errors import RangeError, ThinnedError
+
+if TYPE_CHECKING:
+    from thinned.data import Dataset
+
+INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
+MOST_SEEDS = 10_000
+WRONG = 2  # what click exits with where an option is wrong
+
+
+class _Failure(click.ClickException):
+    exit_code = WRONG
+
+
+class _Commands(click.Group):
+    """A group whose commands end in one sentence where the user, or the user's data, is at fault."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for.
+
+        Args:
+            ctx: of click.
+
+        Returns:
+            What the command returns.
+
+        Raises:
+            click.ClickException: something that the user can put right.
+        """
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            raise _Failure(error.format_message()) from error
+        except ThinnedError as error:
+            raise _Failure(str(error)) from error
+        except BrokenPipeError:
+            raise  # whoever read the output is gone; click ends quietly
+        except OSError as error:
+            raise _Failure(f"{error}.") from error
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+
+@click.group("thinned", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def thinned() -> None:
+    """Dropout for PyTorch, and a laboratory that shows which kind helps on your data."""
+
+
+@thinned.command()
+@click.option("--data", default="digits", metavar="digits|DIR", help="Embedded digits, or a folder with MNIST's files.")
+@click.option("--methods", default="none,torch,thinned", metavar="NAMES", help="What to compare, with commas.")
+@click.option("--hidden", default="512,512", metavar="WIDTHS", help="Units of the hidden layers, with commas.")
+@click.option("--p", default=0.5, help="Drop probability of hidden units.")
+@click.option("--input-p", default=0.2, help="Drop probability of input features.")
+@click.option(
+    "--seeds", default="3", metavar="N|LIST", help="How many networks a method trains, or their seeds: 0,5,7."
+)
+@click.option("--epochs", default=10, help="How often each network sees the training data.")
+@click.option("--batch-size", default=100, help="Examples of one training step.")
+@click.option("--lr", default=0.15, help="Learning rate of the first epoch; it falls towards zero.")
+@click.option("--momentum", default=0.9, help="Momentum of SGD.")
+@click.option("--threads", type=int, show_default="by the size of the network", help="Threads of torch.")
+@click.option("--name", show_default="made of the time", help="Name of this run.")
+@click.option("--out", default="runs", type=click.Path(path_type=Path), help="Folder of all runs.")
+def compare(
+    *,
+    data: str,
+    methods: str,
+    hidden: str,
+    p: float,
+    input_p: float,
+    seeds: str,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    momentum: float,
+    threads: int | None,
+    name: str | None,
+    out: Path,
+) -> None:
+    """Compare methods of dropout: test error, time, memory.
+
+    One network is trained with each of them, side by side. The default takes less than a minute. Ctrl-C ends it early
+    and keeps what is done.
+    """
+    from rich.console import Console
+
+    from thinned.lab import compare, display
+    from thinned.lab.train import Recipe
+
+    settings = compare.Settings(
+        methods=tuple(part.strip() for part in methods.split(",")),
+        hidden=_integers(hidden, "hidden"),
+        p=p,
+        input_p=input_p,
+        seeds=_seeds(seeds),
+        recipe=Recipe(epochs=epochs, batch_size=batch_size, lr=lr, momentum=momentum),
+        threads=threads,
+    )
+    examples = _load(data)
+    console = Console()
+    with display.Progress(console, settings) as progress:
+        summary = compare.run(settings, examples, out, name, progress)
+    display.show(console, summary, epochs)
+    click.echo(f"Report: {Path(summary.folder, 'report.html')}")
+    if summary.interrupted:
+        click.get_current_context().exit(INTERRUPTED)
+
+
+@thinned.command()
+def info() -> None:
+    """Print versions, the machine, and the code path of the kernels."""
+    from thinned.lab import records
+
+    found = records.environment()
+    width = max(map(len, found))
+    for key, value in found.items():
+        click.echo(f"{key:<{width}}  {value}")
+
+
+def _load(name: str) -> "Dataset":
+    from thinned import data
+
+    return data.load("digits") if name == "digits" else data.load("mnist", root=name)
+
+
+def _integers(text: str, name: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise RangeError(f"`{name}` must be integers with commas between them, but got {name}={text!r}.") from None
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    from thinned import _check
+
+    if "," in text:
+        return _integers(text.rstrip(","), "seeds")  # "7," is the one seed 7
+    (count,) = _integers(text, "seeds")
+    if count > MOST_SEEDS:
+        raise RangeError(f"`seeds` must be at most {MOST_SEEDS}, but got seeds={count}.")
+    return tuple(range(_check.positive(count, "seeds")))

@@ -1,0 +1,212 @@
+"""Train the same network under several methods of dropout, side by side, and say which is better and which faster.
+
+The methods are paired: for one seed they start from the same weights and see the same batches. They take turns epoch by
+epoch, and who goes first rotates, so that whatever else the machine does slows all of them alike.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import pairwise
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from thinned import _check
+from thinned._errors import RangeError
+from thinned._optional import require
+from thinned.data import Dataset
+from thinned.lab import models, records, report
+from thinned.lab.records import Record
+from thinned.lab.summary import Summary, summarise
+from thinned.lab.train import Examples, Recipe, Trainer, bytes_kept, test_error
+
+WARM_UP = 3  # steps before the clock runs
+WIDEST = 2**24  # units of one layer
+# Multiplications in a forward pass that are worth a thread. Threads that wait for each other gain little on small
+# networks, and lose much where another process has one of the processors.
+WORK = 2**25
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is compared.
+
+    Attributes:
+        methods: names in `models.METHODS`.
+        hidden: widths of the hidden layers.
+        p: drop probability of hidden units.
+        input_p: drop probability of input features.
+        seeds: one network is trained for each method and seed.
+        recipe: how they are trained.
+        threads: threads of torch while the comparison runs; None for as many as the network is worth, and no more than
+            torch has now.
+
+    Raises:
+        RangeError, KindError: a setting that cannot be run.
+
+    Example:
+        >>> Settings(methods=("none", "torch"), p=1.5)
+        Traceback (most recent call last):
+        ...
+        thinned._errors.RangeError: `p` must be in [0, 1], but got p=1.5.
+    """
+
+    methods: tuple[str, ...] = tuple(models.METHODS)
+    hidden: tuple[int, ...] = (512, 512)
+    p: float = 0.5
+    input_p: float = 0.2
+    seeds: tuple[int, ...] = (0, 1, 2)
+    recipe: Recipe = field(default_factory=Recipe)
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.methods:
+            models.method(name)
+        for name, values in {"methods": self.methods, "seeds": self.seeds}.items():
+            if not values or len(set(values)) < len(values):
+                raise RangeError(f"`{name}` must be at least one, none twice, but got {name}={_commas(values)!r}.")
+        for width in self.hidden:
+            if _check.positive(width, "hidden") > WIDEST:
+                raise RangeError(f"`hidden` must be at most {WIDEST} units a layer, but got hidden={width}.")
+        _check.probability(self.p)
+        _check.probability(self.input_p, "input_p")
+        for seed in self.seeds:
+            _check.word64(seed, "seeds")
+        processors = os.cpu_count() or 1
+        if self.threads is not None and _check.positive(self.threads, "threads") > processors:
+            raise RangeError(
+                f"`threads` must be at most {processors}, the number of processors, but got threads={self.threads}."
+            )
+
+
+def run(
+    settings: Settings,
+    data: Dataset,
+    root: str | PathLike[str] = "runs",
+    name: str | None = None,
+    on_record: Callable[[Record], None] | None = None,
+) -> Summary:
+    """Compare the methods, and leave settings, records, summary and report in a new folder.
+
+    Ctrl-C ends the training early; what was done is summed up all the same.
+
+    Args:
+        settings: what to compare.
+        data: what to train and test on.
+        root: folder of all runs.
+        name: name of the new folder in it; made of the time by default.
+        on_record: called after each epoch of each network.
+
+    Returns:
+        What was found.
+
+    Raises:
+        RangeError: the networks do not fit in memory, or the name is taken.
+        MissingExtraError: the report cannot be drawn.
+
+    Example:
+        >>> import tempfile
+        >>> from thinned.data import load
+        >>> settings = Settings(methods=("none",), hidden=(8,), seeds=(0,), recipe=Recipe(epochs=1))
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     summary = run(settings, load("digits"), root)
+        ...     print(*sorted(path.name for path in Path(summary.folder).iterdir()))
+        config.json records.jsonl report.html summary.json
+        >>> summary.epoch, summary.seeds
+        (1, (0,))
+    """
+    require("matplotlib.figure", "lab")  # better missed now than after the training
+    train, test = Examples.of(data.train), Examples.of(data.test)
+    weights = _weights(train.inputs.shape[1], settings.hidden, data.classes)
+    _check_memory(settings, weights)
+    worth = max(1, weights * min(settings.recipe.batch_size, len(train.targets)) // WORK)
+    threads = settings.threads or min(torch.get_num_threads(), worth)
+    builders = {method: _builder(settings, method, train.inputs.shape[1], data.classes) for method in settings.methods}
+    folder = records.create(Path(root), name, "compare")
+    done: list[Record] = []
+    kept: dict[str, int] = {}
+    interrupted = False
+    with _threads(threads), records.Journal(folder / "records.jsonl") as journal:
+        config = {
+            "command": "compare",
+            "data": {"name": data.name, "train": len(train.targets), "test": len(test.targets)},
+            "settings": asdict(settings),
+            "environment": records.environment(),
+        }
+        records.write_json(folder / "config.json", config)
+        try:
+            for method, build in builders.items():
+                kept[method] = _warm_up(build, settings.recipe, train)
+            for seed in settings.seeds:
+                for record in _one_seed(builders, settings.recipe, seed, train, test):
+                    journal.add(record)
+                    done.append(record)
+                    if on_record is not None:
+                        on_record(record)
+        except KeyboardInterrupt:
+            interrupted = True
+    summary = summarise(settings.methods, settings.seeds, done, kept=kept, folder=folder, interrupted=interrupted)
+    records.write_json(folder / "summary.json", asdict(summary))
+    records.write_text(folder / "report.html", report.page(config, summary, done))
+    return summary
+
+
+def _weights(inputs: int, hidden: Sequence[int], classes: int) -> int:
+    return sum((width_in + 1) * width_out for width_in, width_out in pairwise([inputs, *hidden, classes]))
+
+
+def _check_memory(settings: Settings, weights: int) -> None:
+    """Refuse networks that the machine cannot hold, before the system ends the process for it."""
+    needed = 4 * 3 * weights * len(settings.methods)  # float32; each weight has a gradient and a momentum
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    if needed > there:
+        raise RangeError(
+            f"`hidden` must give networks that fit in memory, but hidden={_commas(settings.hidden)} takes "
+            f"{report.size(needed)} for {len(settings.methods)} methods, and the machine has {report.size(there)}."
+        )
+
+
+def _builder(settings: Settings, name: str, inputs: int, classes: int) -> Callable[[], nn.Module]:
+    dropout = models.method(name).dropout
+    return partial(
+        models.mlp, inputs, settings.hidden, classes, dropout=dropout, p=settings.p, input_p=settings.input_p
+    )
+
+
+def _warm_up(build: Callable[[], nn.Module], recipe: Recipe, train: Examples) -> int:
+    """Train a network that is thrown away, so that no method pays for what the first use of torch costs."""
+    trainer = Trainer(build, recipe, seed=0)
+    trainer.epoch(train.head(WARM_UP * recipe.batch_size))
+    return bytes_kept(trainer.model, train.head(recipe.batch_size))
+
+
+def _one_seed(
+    builders: dict[str, Callable[[], nn.Module]], recipe: Recipe, seed: int, train: Examples, test: Examples
+) -> Iterator[Record]:
+    trainers = {name: Trainer(build, recipe, seed) for name, build in builders.items()}
+    names = list(trainers)
+    for epoch in range(recipe.epochs):
+        first = epoch % len(names)
+        for name in names[first:] + names[:first]:
+            loss, seconds = trainers[name].epoch(train)
+            yield Record(name, seed, epoch + 1, loss, test_error(trainers[name].model, test), seconds)
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _commas(values: Sequence[object]) -> str:
+    return ",".join(map(str, values))

@@ -1,0 +1,276 @@
+"""The command line: what it prints, its exit status, and one clear sentence where something is wrong."""
+
+import gzip
+import importlib.util
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from thinned import __main__, data
+from thinned.cli import thinned
+from thinned.lab import display, records
+from thinned.lab.compare import Settings
+from thinned.lab.records import Record
+from thinned.lab.train import Recipe, Trainer
+
+TINY = ["--hidden", "16", "--epochs", "1", "--batch-size", "20", "--threads", "1"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Forty and twenty images of 4 x 4 pixels, three classes, in the format of MNIST."""
+    folder = tmp_path / "stripes"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for part, count in (("train", 40), ("t10k", 20)):
+        images = random.integers(0, 256, (count, 4, 4), np.uint8)
+        labels = np.arange(count).astype(np.uint8) % 3
+        for kind, array in (("images", images), ("labels", labels)):
+            header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+            path = folder / f"{part}-{kind}-idx{array.ndim}-ubyte.gz"
+            path.write_bytes(gzip.compress(header + array.tobytes()))
+    return folder
+
+
+@pytest.fixture
+def compare(folder, tmp_path):
+    def run(*arguments):
+        start = ["compare", "--data", str(folder), "--out", str(tmp_path / "runs"), *TINY]
+        return CliRunner().invoke(thinned, [*start, *arguments])
+
+    return run
+
+
+def test_compare_end_to_end(compare, tmp_path):
+    result = compare("--seeds", "2", "--name", "first")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    told = result.stdout.splitlines()
+    assert told[0].startswith("seed 0 (1 of 2), epoch 1 of 1: test error none ")
+    assert told[1].startswith("seed 1 (2 of 2), epoch 1 of 1: test error none ")
+    for method in ("none", "torch", "thinned"):
+        assert sum(line.startswith(f"│ {method} ") for line in told) == 1
+    report = tmp_path / "runs" / "first" / "report.html"
+    assert told[-1] == f"Report: {report}"
+    assert report.is_file()
+    found = (report.parent / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(found) == 6
+    summary = json.loads((report.parent / "summary.json").read_text(encoding="utf-8"))
+    assert summary["seeds"] == [0, 1]
+    assert (report.parent / "config.json").is_file()
+
+
+def test_options_reach_the_comparison(compare, tmp_path):
+    chosen = ["--methods", "thinned, none", "--p", "0.3", "--input-p", "0", "--seeds", "7,0", "--hidden", "8,6"]
+    assert compare(*chosen, "--lr", "0.5", "--momentum", "0", "--name", "x").exit_code == 0
+    config = json.loads((tmp_path / "runs" / "x" / "config.json").read_text(encoding="utf-8"))
+    assert config["settings"] == {
+        "methods": ["thinned", "none"],
+        "hidden": [8, 6],
+        "p": 0.3,
+        "input_p": 0.0,
+        "seeds": [7, 0],
+        "recipe": {"epochs": 1, "batch_size": 20, "lr": 0.5, "momentum": 0.0},
+        "threads": 1,
+    }
+
+
+def test_one_seed_by_its_number(compare, tmp_path):
+    assert compare("--seeds", "7,", "--name", "x", "--methods", "none").exit_code == 0
+    config = json.loads((tmp_path / "runs" / "x" / "config.json").read_text(encoding="utf-8"))
+    assert config["settings"]["seeds"] == [7]
+
+
+def test_defaults_agree_with_those_of_python(monkeypatch):
+    taken = []
+
+    def stop(settings, *_):
+        taken.append(settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("thinned.lab.compare.run", stop)
+    assert CliRunner().invoke(thinned, ["compare"]).exit_code == 130
+    assert taken == [Settings()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--p", "1.5"], "`p` must be in [0, 1], but got p=1.5."),
+        (["--p", "nan"], "`p` must be in [0, 1], but got p=nan."),
+        (["--input-p", "-1"], "`input_p` must be in [0, 1], but got input_p=-1.0."),
+        (["--methods", "none,foo"], "`methods` must be among none, torch, thinned, but got 'foo'."),
+        (["--methods", ""], "`methods` must be among none, torch, thinned, but got ''."),
+        (["--hidden", "16,x"], "`hidden` must be integers with commas between them, but got hidden='16,x'."),
+        (["--hidden", ""], "`hidden` must be integers with commas between them, but got hidden=''."),
+        (["--hidden", "0"], "`hidden` must be at least 1, but got hidden=0."),
+        (["--seeds", "0"], "`seeds` must be at least 1, but got seeds=0."),
+        (["--seeds", "1,1"], "`seeds` must be at least one, none twice, but got seeds='1,1'."),
+        (["--seeds", "x"], "`seeds` must be integers with commas between them, but got seeds='x'."),
+        (["--seeds", "99999999999"], "`seeds` must be at most 10000, but got seeds=99999999999."),
+        (["--batch-size", "0"], "`batch_size` must be at least 1, but got batch_size=0."),
+        (["--epochs", "0"], "`epochs` must be at least 1, but got epochs=0."),
+        (["--epochs", "x"], "Invalid value for '--epochs': 'x' is not a valid integer."),
+        (["--lr", "nan"], "`lr` must be above 0 and at most 3.4e+38, but got lr=nan."),
+        (["--momentum", "1"], "`momentum` must be in [0, 1), but got momentum=1.0."),
+        (["--threads", "0"], "`threads` must be at least 1, but got threads=0."),
+        (["--name", "../x"], "but got name='../x'."),
+        (
+            ["--data", "/nowhere"],
+            "/nowhere must be a folder with the four files of MNIST, but there is none; check the",
+        ),
+        (["--nonsense"], "No such option '--nonsense'."),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(compare, tmp_path, arguments, sentence):
+    result = compare(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_damaged_data_end_in_one_sentence(compare, folder):
+    path = folder / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-30])
+    result = compare()
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {path} must be readable to its end, but: ")
+    path.unlink()
+    result = compare()
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {folder} must hold train-images-idx3-ubyte or train-images-idx3-ubyte.gz")
+
+
+def test_a_run_is_never_written_over(compare):
+    assert compare("--name", "x", "--methods", "none").exit_code == 0
+    result = compare("--name", "x", "--methods", "none")
+    assert result.exit_code == 2
+    assert "exists; choose another name or remove it." in result.stderr
+
+
+def test_a_failing_disk_ends_in_one_sentence(compare, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records.Journal, "add", full)
+    result = compare()
+    assert result.exit_code == 2
+    assert result.stderr == "Error: [Errno 28] No space left on device.\n"
+
+
+def test_ctrl_c_keeps_what_is_done(compare, monkeypatch, tmp_path):
+    calls = []
+    epoch = Trainer.epoch
+
+    def stop(trainer, examples):
+        calls.append(trainer)
+        if len(calls) == 8:  # three calls warm up, three are seed 0
+            raise KeyboardInterrupt
+        return epoch(trainer, examples)
+
+    monkeypatch.setattr(Trainer, "epoch", stop)
+    result = compare("--name", "x")
+    assert result.exit_code == 130
+    told = result.stdout.splitlines()
+    assert any(line.startswith("│ thinned ") for line in told)
+    assert "Stopped early, after epoch 1 of 1; the table holds what was done by then." in told
+    run = tmp_path / "runs" / "x"
+    assert told[-1] == f"Report: {run / 'report.html'}"
+    assert len((run / "records.jsonl").read_text(encoding="utf-8").splitlines()) == 4
+    assert (run / "report.html").is_file()
+    assert json.loads((run / "summary.json").read_text(encoding="utf-8"))["seeds"] == [0]
+
+
+def test_ctrl_c_before_anything_is_done(compare, monkeypatch, tmp_path):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "load", stop)
+    result = compare()
+    assert result.exit_code == 130
+    assert not (tmp_path / "runs").exists()
+
+
+def test_progress_in_a_terminal(capsys):
+    settings = Settings(methods=("none", "torch"), seeds=(4,), recipe=Recipe(epochs=2))
+    console = Console(force_terminal=True, width=100, color_system=None)
+    with display.Progress(console, settings) as show:
+        for epoch in (1, 2):
+            for method in settings.methods:
+                show(Record(method, 4, epoch, 0.5, 0.125 / epoch, 1.0))
+    told = capsys.readouterr().out
+    bars = [line.split(maxsplit=1) for line in re.sub(r"\x1b\[[?0-9]*[A-Za-z]", "", told).splitlines() if line.strip()]
+    assert any("seed 4, epoch 1: test error 12.50 %" in rest for _, rest in bars)  # drawn as it goes
+    assert [method for method, _ in bars[-2:]] == ["none", "torch"]
+    assert all("seed 4, epoch 2: test error 6.25 %" in rest for _, rest in bars[-2:])
+
+
+def test_a_log_has_at_most_ten_lines(capsys):
+    settings = Settings(methods=("none",), seeds=(0, 1), recipe=Recipe(epochs=25))
+    with display.Progress(Console(force_terminal=False), settings) as show:
+        for seed in (0, 1):
+            for epoch in range(1, 26):
+                show(Record("none", seed, epoch, 0.5, 0.5, 1.0))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10
+    assert lines[0] == "seed 0 (1 of 2), epoch 5 of 25: test error none 50.00 %"
+    assert lines[-1] == "seed 1 (2 of 2), epoch 25 of 25: test error none 50.00 %"
+
+
+def test_info():
+    result = CliRunner().invoke(thinned, ["info"])
+    assert result.exit_code == 0
+    told = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert {"thinned", "torch", "numpy", "python", "processor", "threads", "kernels"} <= set(told)
+    assert told["kernels"] == records.environment()["kernels"]
+
+
+def test_help_and_unknown_commands():
+    result = CliRunner().invoke(thinned, ["--help"])
+    assert result.exit_code == 0
+    assert "compare" in result.stdout
+    result = CliRunner().invoke(thinned, ["compare", "-h"])
+    assert result.exit_code == 0
+    assert "[default: none,torch,thinned]" in " ".join(result.stdout.split())
+    result = CliRunner().invoke(thinned, ["dance"])
+    assert result.exit_code == 2
+    assert result.stderr == "Error: No such command 'dance'.\n"
+
+
+def test_without_the_extra(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("rich", "sklearn") else name)
+    with pytest.raises(SystemExit, match="2"):
+        __main__.main()
+    assert capsys.readouterr().err == "The command line needs rich, sklearn; run: pip install 'thinned[lab]'.\n"
+
+
+def test_main_runs_the_command_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["anything", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        __main__.main()
+    assert capsys.readouterr().out.startswith("Usage: thinned ")
+
+
+def test_the_command_line_waits_for_nothing_heavy():
+    """Counted is what `thinned.cli` brings on top of the package itself."""
+    program = (
+        "import sys, thinned; before = set(sys.modules); import thinned.cli; "
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    brought = set(done.stdout.split())
+    assert {"thinned", "click"} <= brought
+    assert brought.isdisjoint({"torch", "numpy", "rich", "sklearn", "matplotlib"})

@@ -1,0 +1,368 @@
+"""The laboratory: that methods are compared fairly, and that what is measured is what is said."""
+
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from thinned._errors import KindError, MissingExtraError, RangeError
+from thinned.data import Dataset, Split
+from thinned.lab import compare, models, train
+from thinned.lab.compare import Settings
+from thinned.lab.train import Examples, Recipe, Trainer, bytes_kept
+
+
+def made(examples, seed):
+    """Three classes that differ in which row of the image is bright."""
+    random = np.random.default_rng(seed)
+    targets = np.arange(examples) % 3
+    inputs = random.random((examples, 3, 4), np.float32) * 0.6
+    inputs[np.arange(examples), targets] += 0.4
+    return Split(inputs, targets.astype(np.int64))
+
+
+DATA = Dataset("stripes", train=made(90, 0), test=made(33, 1), classes=3)
+SMALL = Settings(hidden=(16,), seeds=(0, 1), recipe=Recipe(epochs=2, batch_size=20), threads=1)
+
+
+def lines(folder):
+    return [json.loads(line) for line in Path(folder, "records.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def without_time(found, method):
+    return [{key: value for key, value in r.items() if key != "seconds"} for r in found if r["method"] == method]
+
+
+# Comparing
+
+
+def test_a_whole_comparison(tmp_path):
+    seen = []
+    summary = compare.run(SMALL, DATA, tmp_path, "first", seen.append)
+    folder = tmp_path / "first"
+    assert sorted(os.listdir(folder)) == ["config.json", "records.jsonl", "report.html", "summary.json"]
+
+    found = lines(folder)
+    assert [vars(record) for record in seen] == found
+    order = [(r["seed"], r["epoch"], r["method"]) for r in found]
+    rounds = [["none", "torch", "thinned"], ["torch", "thinned", "none"]]
+    assert order == [(seed, epoch, name) for seed in (0, 1) for epoch in (1, 2) for name in rounds[epoch - 1]]
+    assert all(r["seconds"] > 0 and 0 <= r["test_error"] <= 1 and r["train_loss"] > 0 for r in found)
+
+    assert summary.epoch == 2
+    assert summary.seeds == (0, 1)
+    assert not summary.interrupted
+    for row in summary.rows:
+        last = [r["test_error"] for r in found if r["method"] == row.method and r["epoch"] == 2]
+        assert row.test_errors == tuple(last)
+        assert row.test_error == pytest.approx(sum(last) / 2)
+        assert row.spread == pytest.approx(abs(last[0] - last[1]) / math.sqrt(2))
+    stored = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    assert [row["method"] for row in stored["rows"]] == list(SMALL.methods)
+    assert stored["rows"][1]["bytes_kept"] == summary.rows[1].bytes_kept
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert config["data"] == {"name": "stripes", "train": 90, "test": 33}
+    assert config["settings"]["hidden"] == [16]
+    assert config["environment"]["torch"] == torch.__version__
+    assert config["environment"]["threads"] == 1
+
+
+def test_without_dropout_all_methods_train_the_same_network(tmp_path):
+    """Same weights at the start, same batches, same order: with p = 0 not a bit differs, seed by seed."""
+    still = Settings(hidden=(16,), p=0, input_p=0, seeds=(0, 5), recipe=SMALL.recipe, threads=1)
+    found = lines(compare.run(still, DATA, tmp_path).folder)
+    results = {
+        name: [(r["seed"], r["epoch"], r["train_loss"], r["test_error"]) for r in found if r["method"] == name]
+        for name in still.methods
+    }
+    assert results["none"] == results["torch"] == results["thinned"]
+    assert results["none"][0][2:] != results["none"][2][2:]  # seeds 0 and 5
+
+
+def test_methods_do_not_reach_each_other_and_runs_can_be_repeated(tmp_path):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    together = lines(compare.run(SMALL, DATA, tmp_path, "together").folder)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(4)
+    for name in ("torch", "thinned"):
+        settings = Settings(methods=(name,), hidden=(16,), seeds=(0, 1), recipe=SMALL.recipe, threads=1)
+        alone = lines(compare.run(settings, DATA, tmp_path, name).folder)
+        assert without_time(alone, name) == without_time(together, name)
+    assert without_time(together, "torch") != without_time(together, "none")
+
+
+def test_threads_are_put_back(tmp_path, monkeypatch):
+    numbers = []
+    monkeypatch.setattr(torch, "set_num_threads", numbers.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    compare.run(Settings(methods=("none",), hidden=(4,), seeds=(0,), threads=1), DATA, tmp_path)
+    assert numbers == [1, 7]
+
+
+@pytest.mark.parametrize(("width", "threads"), [(16, 1), (2048, 2), (8192, 7)])
+def test_small_networks_take_few_threads(tmp_path, monkeypatch, width, threads):
+    """With batches of 20, 2,048 units twice are worth 2.5 threads, and 8,192 units 40: more than there are."""
+    numbers = []
+
+    def stop(number):
+        numbers.append(number)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "set_num_threads", stop)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    settings = Settings(methods=("none",), hidden=(width, width), recipe=SMALL.recipe)
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        compare.run(settings, DATA, tmp_path)
+    assert numbers == [threads]
+
+
+def test_time_is_of_training_alone(tmp_path, monkeypatch):
+    def slow(model, test):
+        time.sleep(0.3)
+        return train.test_error(model, test)
+
+    monkeypatch.setattr(compare, "test_error", slow)
+    settings = Settings(methods=("none",), hidden=(4,), seeds=(0,), recipe=Recipe(epochs=2, batch_size=90), threads=1)
+    start = time.perf_counter()
+    found = lines(compare.run(settings, DATA, tmp_path).folder)
+    assert time.perf_counter() - start > 0.6
+    assert min(r["seconds"] for r in found) < 0.3
+
+
+def stop_at(call):
+    """Stand in for `Trainer.epoch` that is interrupted in a certain call; the first three calls warm up."""
+    calls = []
+
+    def epoch(trainer, examples):
+        calls.append(trainer)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return ORIGINAL(trainer, examples)
+
+    return epoch
+
+
+ORIGINAL = Trainer.epoch
+
+
+@pytest.mark.parametrize(
+    ("call", "written", "epoch", "seeds"),
+    [(2, 0, 0, ()), (5, 1, 0, ()), (9, 5, 1, (0,)), (12, 8, 2, (0,)), (15, 11, 2, (0,))],
+)
+def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch, call, written, epoch, seeds):
+    monkeypatch.setattr(Trainer, "epoch", stop_at(call))
+    summary = compare.run(SMALL, DATA, tmp_path)
+    assert summary.interrupted
+    assert len(lines(summary.folder)) == written
+    assert (summary.epoch, summary.seeds) == (epoch, seeds)
+    assert json.loads(Path(summary.folder, "summary.json").read_text(encoding="utf-8"))["interrupted"]
+    page = Path(summary.folder, "report.html").read_text(encoding="utf-8")
+    assert f"Stopped early, after epoch {epoch} of 2" in page
+    assert ("<svg" in page) == bool(seeds)
+
+
+def test_ctrl_c_while_a_record_is_shown(tmp_path):
+    def show(_):
+        raise KeyboardInterrupt
+
+    summary = compare.run(SMALL, DATA, tmp_path, on_record=show)
+    assert summary.interrupted
+    assert len(lines(summary.folder)) == 1
+
+
+def test_divergence_is_told(tmp_path):
+    wild = Settings(methods=("none",), hidden=(16,), seeds=(0,), recipe=Recipe(epochs=3, lr=1e20), threads=1)
+    summary = compare.run(wild, DATA, tmp_path)
+    assert summary.rows[0].diverged
+    assert summary.rows[0].test_error > 0.6  # outputs that are nan are no answers
+    assert lines(summary.folder)[-1]["train_loss"] is None
+    page = Path(summary.folder, "report.html").read_text(encoding="utf-8")
+    assert "The training of none diverged" in page
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"p": 1.5}, RangeError, r"^`p` must be in \[0, 1\], but got p=1\.5\.$"),
+        ({"p": math.nan}, RangeError, r"^`p` must be in \[0, 1\], but got p=nan\.$"),
+        ({"input_p": -0.1}, RangeError, r"^`input_p` must be in \[0, 1\], but got input_p=-0\.1\.$"),
+        ({"methods": ("none", "nones")}, RangeError, r"must be among none, torch, thinned, but got 'nones'\.$"),
+        ({"methods": ()}, RangeError, r"^`methods` must be at least one, none twice, but got methods=''\.$"),
+        ({"methods": ("none", "none")}, RangeError, r"none twice, but got methods='none,none'\.$"),
+        ({"seeds": (1, 2, 1)}, RangeError, r"^`seeds` must be at least one, none twice, but got seeds='1,2,1'\.$"),
+        ({"seeds": (2**64,)}, RangeError, r"^`seeds` must be in \[-2\*\*63, 2\*\*64 - 1\]"),
+        ({"hidden": (16, 0)}, RangeError, r"^`hidden` must be at least 1, but got hidden=0\.$"),
+        ({"hidden": (2**30,)}, RangeError, r"^`hidden` must be at most 16777216 units a layer"),
+        ({"hidden": (1.5,)}, KindError, r"^`hidden` must be an integer"),
+        ({"threads": 0}, RangeError, r"^`threads` must be at least 1, but got threads=0\.$"),
+        ({"threads": 10**6}, RangeError, r"^`threads` must be at most \d+, the number of processors, but got"),
+    ],
+)
+def test_wrong_settings(change, error, message):
+    with pytest.raises(error, match=message):
+        Settings(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"epochs": 0}, RangeError, r"^`epochs` must be at least 1, but got epochs=0\.$"),
+        ({"batch_size": 0}, RangeError, r"^`batch_size` must be at least 1, but got batch_size=0\.$"),
+        ({"batch_size": 2.5}, KindError, r"^`batch_size` must be an integer"),
+        ({"lr": math.nan}, RangeError, r"^`lr` must be above 0 and at most 3\.4e\+38, but got lr=nan\.$"),
+        ({"lr": 0.0}, RangeError, r"^`lr` must be above 0 .* but got lr=0\.0\.$"),
+        ({"lr": 1e300}, RangeError, r"^`lr` must be above 0 .* but got lr=1e\+300\.$"),
+        ({"momentum": 1.0}, RangeError, r"^`momentum` must be in \[0, 1\), but got momentum=1\.0\.$"),
+        ({"momentum": math.nan}, RangeError, r"^`momentum` must be in \[0, 1\), but got momentum=nan\.$"),
+    ],
+)
+def test_wrong_recipes(change, error, message):
+    with pytest.raises(error, match=message):
+        Recipe(**change)
+
+
+def test_networks_that_do_not_fit_in_memory_leave_no_folder(tmp_path):
+    with pytest.raises(
+        RangeError, match=r"hidden=16777216,16777216 takes 9\.00 PiB for 3 methods, and the machine has"
+    ):
+        compare.run(Settings(hidden=(2**24, 2**24)), DATA, tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_missing_extra_is_told_before_the_training(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtraError, match=r"`matplotlib` is needed here"):
+        compare.run(SMALL, DATA, tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+# Training
+
+
+@pytest.mark.parametrize("name", models.METHODS)
+def test_the_network(name):
+    model = models.mlp(6, [5, 4], 3, dropout=models.method(name).dropout, p=0.5, input_p=0.2)
+    assert [tuple(layer.weight.shape) for layer in model if isinstance(layer, nn.Linear)] == [(5, 6), (4, 5), (3, 4)]
+    assert [type(model[i]) for i in (2, 5)] == [nn.ReLU, nn.ReLU]
+    dropped = [getattr(model[i], "p", None) for i in (0, 3, 6)]
+    assert dropped == ([None] * 3 if name == "none" else [0.2, 0.5, 0.5])
+    assert len(model) == 8
+
+
+def test_order_is_of_the_seed_and_noise_is_new_in_every_epoch():
+    """The batches are the same whether a network draws dropout or not; its masks differ from epoch to epoch."""
+    examples = Examples(torch.arange(1.0, 9.0).reshape(8, 1), torch.zeros(8, dtype=torch.int64))
+    seen = {}
+    for name, layer in {"none": nn.Identity(), "torch": nn.Dropout(0.5)}.items():
+        calls = seen[name] = []
+        layer.register_forward_hook(
+            lambda _, given, out, calls=calls: calls.append((given[0].flatten(), out.flatten()))
+        )
+        trainer = Trainer(lambda layer=layer: nn.Sequential(layer, nn.Linear(1, 2)), Recipe(2, batch_size=4), seed=0)
+        for _ in range(2):
+            trainer.epoch(examples)
+    assert [given.tolist() for given, _ in seen["none"]] == [given.tolist() for given, _ in seen["torch"]]
+    masks = [(out != 0).tolist() for _, out in seen["torch"]]
+    assert masks[:2] != masks[2:]
+
+
+def test_a_step_is_sgd_with_momentum():
+    """Two steps by hand, on the same batch: v = m v + g, w = w - lr v."""
+    examples = Examples(torch.tensor([[1.0, 2.0], [3.0, -1.0]]), torch.tensor([0, 1]))
+    trainer = Trainer(lambda: nn.Linear(2, 2, bias=False), Recipe(lr=0.5, momentum=0.75), seed=0)
+    weight = trainer.model.weight.detach().clone().requires_grad_()
+    velocity = torch.zeros(2, 2)
+    for _ in range(2):
+        trainer.step(examples.inputs, examples.targets)
+        loss = nn.functional.cross_entropy(examples.inputs @ weight.T, examples.targets)
+        velocity = 0.75 * velocity + torch.autograd.grad(loss, weight)[0]
+        weight = (weight - 0.5 * velocity).detach().requires_grad_()
+    torch.testing.assert_close(trainer.model.weight, nn.Parameter(weight))
+
+
+def test_bytes_kept_by_hand():
+    """Derived for 4 inputs, 3 hidden units, 2 classes and a batch of 5, in float32."""
+    batch = Examples(torch.ones(5, 4), torch.zeros(5, dtype=torch.int64))
+    relu, hidden, inputs = 4 * 5 * 3, 4 * 5 * 3, 4 * 5 * 4
+    loss = 4 * 5 * 2 + 4  # log-probabilities, and the sum of the weights of the examples
+    kept = {
+        name: bytes_kept(models.mlp(4, [3], 2, dropout=method.dropout, p=0.5, input_p=0.5), batch)
+        for name, method in models.METHODS.items()
+    }
+    assert kept == {
+        "none": relu + loss,  # the input, kept by the first layer, is the batch
+        "torch": inputs + relu + 4 * 5 * 3 + hidden + loss,  # one float32 of mask for each hidden unit
+        "thinned": inputs + relu + hidden + loss,  # no mask
+    }
+
+
+def test_bytes_kept_counts_a_storage_once_and_whole():
+    class Views(nn.Module):
+        def forward(self, x):
+            wide = (self.weight * x).relu()  # 10 x 4 numbers, kept by relu
+            return wide[:, :2] * wide[:, 2:]  # both factors are views of them
+
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4))
+
+    batch = Examples(torch.ones(10, 4), torch.zeros(10, dtype=torch.int64))
+    assert bytes_kept(Views(), batch) == 4 * 40 + 4 * 20 + 4
+
+
+def test_bytes_kept_draws_no_random_number():
+    model = nn.Sequential(nn.Dropout(), nn.Linear(4, 2))
+    before = torch.get_rng_state()
+    bytes_kept(model, Examples(torch.ones(3, 4), torch.tensor([0, 1, 0])))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_learning_rate_falls_and_every_example_is_seen_once(monkeypatch):
+    rates, seen = [], []
+    trainer = Trainer(lambda: nn.Linear(1, 2), Recipe(epochs=4, batch_size=4, lr=0.5), seed=0)
+    step = trainer.step
+
+    def spy(inputs, targets):
+        seen.append(inputs.flatten().tolist())
+        loss = step(inputs, targets)
+        rates.append(trainer._optimizer.param_groups[0]["lr"])
+        return loss
+
+    monkeypatch.setattr(trainer, "step", spy)
+    examples = Examples(torch.arange(10.0).reshape(10, 1), torch.zeros(10, dtype=torch.int64))
+    for _ in range(4):
+        trainer.epoch(examples)
+    assert rates == [0.5] * 3 + [0.375] * 3 + [0.25] * 3 + [0.125] * 3
+    epochs = [[*seen[i], *seen[i + 1], *seen[i + 2]] for i in range(0, 12, 3)]
+    assert [len(batch) for batch in seen] == [4, 4, 2] * 4
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+
+
+def test_loss_is_the_mean_over_examples():
+    """A smaller last batch counts for less: where the learning rate changes nothing, the loss is the plain one."""
+    examples = Examples(torch.arange(10.0).reshape(10, 1), torch.arange(10) % 2)
+    trainer = Trainer(lambda: nn.Linear(1, 2), Recipe(epochs=1, batch_size=4, lr=1e-30), seed=0)
+    loss, _ = trainer.epoch(examples)
+    plain = nn.functional.cross_entropy(trainer.model(examples.inputs), examples.targets)
+    assert loss == pytest.approx(plain.item(), rel=1e-5)
+
+
+def test_test_error_is_measured_without_dropout(monkeypatch):
+    monkeypatch.setattr(train, "TEST_BATCH", 3)
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Dropout(0.9))
+    model[0].weight.data.copy_(torch.eye(2))
+    inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0]] * 4)
+    targets = torch.tensor([0, 1, 0, 1, 0, 1, 1, 0])
+    assert train.test_error(model, Examples(inputs, targets)) == 2 / 8
+    model[0].weight.data.fill_(math.nan)
+    assert train.test_error(model, Examples(inputs, targets)) == 1.0

@@ -1,0 +1,233 @@
+"""What the laboratory leaves: records, summary and report."""
+
+import json
+import math
+import os
+import re
+import sys
+from dataclasses import asdict
+from html import escape
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from thinned._errors import RangeError
+from thinned.lab import figures, records, report
+from thinned.lab.compare import Settings
+from thinned.lab.records import Record
+from thinned.lab.summary import summarise
+from thinned.lab.train import Recipe
+
+
+def record(method, seed, epoch, error=0.5, seconds=1.0, loss=1.0):
+    return Record(method, seed, epoch, loss, error, seconds)
+
+
+class Page(HTMLParser):
+    """Collects what a page holds."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.ids, self.targets, self.open = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in ("meta", "link", "img", "br"):
+            self.open.append(tag)
+        self.look(attrs)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.look(attrs)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def look(self, attrs):
+        for key, value in attrs:
+            if key == "id":
+                self.ids.append(value)
+            elif key.endswith("href"):
+                self.targets.append(value)
+            self.targets += [f"#{name}" for name in re.findall(r"url\(#(.*?)\)", value or "")]
+
+
+# Summing up
+
+
+def test_only_what_all_methods_reached_is_compared():
+    done = [
+        *(record("none", 0, e, error=e / 10, seconds=s) for e, s in [(1, 1.0), (2, 2.0), (3, 90.0)]),
+        *(record("torch", 0, e, error=e / 20, seconds=s) for e, s in [(1, 4.0), (2, 6.0)]),
+        *(record("none", 1, e, error=0.9, seconds=s) for e, s in [(1, 1.0), (2, 3.0)]),
+        record("torch", 1, 1, error=0.9, seconds=5.0),
+    ]
+    summary = summarise(["none", "torch"], [0, 1], done, kept={"none": 7}, folder=Path("x"), interrupted=True)
+    assert (summary.epoch, summary.seeds, summary.reference) == (2, (0,), "torch")
+    none, torch_ = summary.rows
+    assert (none.test_error, none.spread, none.seconds, none.bytes_kept) == (0.2, None, 2.0, 7)
+    assert (torch_.test_error, torch_.seconds, torch_.bytes_kept) == (0.1, 5.0, None)
+    assert (none.speed, torch_.speed) == (2.5, 1.0)
+
+
+def test_without_torch_the_first_method_is_the_reference():
+    done = [record("thinned", 0, 1, seconds=3.0), record("none", 0, 1, seconds=2.0)]
+    summary = summarise(["thinned", "none"], [0], done, kept={}, folder=Path("x"))
+    assert summary.reference == "thinned"
+    assert [row.speed for row in summary.rows] == [1.0, 1.5]
+
+
+def test_cells_and_notes_of_a_table():
+    done = [record("none", seed, 1, error, seconds=12.34) for seed, error in [(0, 0.02), (1, 0.04)]]
+    summary = summarise(["none"], [0, 1], done, kept={"none": 2048}, folder=Path("x"))
+    assert report.cells(summary.rows[0]) == ["none", "3.00 ± 1.41", "12.3", "1.00x", "2.00 KiB"]
+    assert report.notes(summary, 1)[0].startswith(
+        "Test error: after epoch 1, mean and standard deviation over 2 seeds."
+    )
+    empty = summarise(["none"], [0], [], kept={}, folder=Path("x"))
+    assert report.cells(empty.rows[0]) == ["none", "-", "-", "-", "-"]
+    assert report.notes(empty, 1) == []
+
+
+# Reporting
+
+
+def page(name="stripes", epochs=3):
+    """A report of two methods and two seeds, and the results in it."""
+    done = [
+        record(method, seed, epoch, error=0.5 / epoch + seed / 100, seconds=1 + epoch / 10, loss=2 / epoch)
+        for seed in (0, 1)
+        for epoch in range(1, epochs + 1)
+        for method in ("none", "torch")
+    ]
+    config = {
+        "data": {"name": name, "train": 90, "test": 33},
+        "settings": asdict(Settings(methods=("none", "torch"), seeds=(0, 1), recipe=Recipe(epochs=epochs))),
+        "environment": {"torch": "2"},
+    }
+    summary = summarise(["none", "torch"], [0, 1], done, kept={"none": 104, "torch": 2048}, folder=Path("runs/first"))
+    return report.page(config, summary, done), summary
+
+
+def test_report_is_one_file_that_needs_nothing_else():
+    text, summary = page()
+    read = Page(text)
+    assert read.open == []
+    assert {"script", "link", "img", "iframe", "object"}.isdisjoint(read.tags)
+    assert read.tags.count("svg") == 3
+    assert len(set(read.ids)) == len(read.ids) > 0
+    assert read.targets
+    assert {target.removeprefix("#") for target in read.targets} <= set(read.ids)  # nothing points out of the page
+    assert set(re.findall(r"https?://[^\"< ]+", text)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert "@import" not in text
+    assert "<title>Comparison of dropout: first</title>" in text
+    for row in summary.rows:
+        assert escape(row.sentence) in text
+        for cell in report.cells(row):
+            assert f"<td>{cell}</td>" in text
+
+
+def test_report_of_a_single_epoch_shows_a_point():
+    text, _ = page(epochs=1)
+    assert "for 1 epoch with" in text
+    assert Page(text).tags.count("svg") == 3
+
+
+def test_report_can_be_made_again_to_the_byte():
+    assert page()[0] == page()[0]
+
+
+def test_report_escapes_what_users_name():
+    text, _ = page(name="<b>&")
+    assert "&lt;b&gt;&amp;" in text
+    assert "<b>&<" not in text
+
+
+def test_slow_epochs_are_counted_not_drawn():
+    done = [record("none", 0, epoch, seconds=1.0) for epoch in range(1, 10)] + [record("none", 0, 10, seconds=50.0)]
+    assert figures.beyond(["none"], done) == 1
+    assert figures.times(["none"], done).axes[0].get_xlim()[1] < 3
+
+
+def test_figures_choose_their_scale():
+    wide = [record("none", 0, epoch, error=0.5 / 2**epoch) for epoch in range(1, 8)]
+    zero = [*wide, record("none", 0, 8, error=0.0)]
+    for done, scale in ((wide, "log"), (zero, "linear"), (wide[:1], "linear")):
+        assert figures.curves(["none"], done, "error", lambda r: r.test_error).axes[0].get_yscale() == scale
+
+
+# Writing
+
+
+def test_names_of_runs(tmp_path, monkeypatch):
+    first = records.create(tmp_path / "new" / "runs", None, "compare")
+    assert re.fullmatch(r"compare-\d{8}-\d{6}(-\d+)?", first.name)
+    now = SimpleNamespace(strftime=lambda _: "-then")
+    monkeypatch.setattr(records, "datetime", SimpleNamespace(now=lambda: now))
+    assert [records.create(tmp_path, None, "compare").name for _ in range(3)] == [
+        "compare-then",
+        "compare-then-2",
+        "compare-then-3",
+    ]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "-x", "a b", "a\0b", "a\n", "x" * 101])
+def test_names_that_are_refused(tmp_path, name):
+    with pytest.raises(RangeError, match=r"^`name` must be up to 100 letters, .* but got name="):
+        records.create(tmp_path, name, "compare")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_run_is_never_written_over(tmp_path):
+    records.create(tmp_path, "x", "compare")
+    with pytest.raises(RangeError, match=r"^`name` must be new, but \S*x exists; choose another name or remove it\.$"):
+        records.create(tmp_path, "x", "compare")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RangeError, match=r"must be a folder that can be made, but: Not a directory\.$"):
+        records.create(tmp_path / "file", "x", "compare")
+
+
+def test_records_are_on_disk_as_they_come(tmp_path):
+    path = tmp_path / "records.jsonl"
+    with records.Journal(path) as journal:
+        journal.add(record("none", 0, 1))
+        assert json.loads(path.read_text(encoding="utf-8"))["method"] == "none"
+        journal.add(record("none", 0, 2, loss=math.inf))
+        assert [json.loads(line)["train_loss"] for line in path.read_text().splitlines()] == [1.0, None]
+    with pytest.raises(FileExistsError, match="records"):
+        records.Journal(path)
+
+
+def test_whole_files_are_replaced_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    calls = []
+    for name in ("fsync", "replace"):
+        original = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, _name=name, _do=original: (calls.append(_name), _do(*a)))
+    records.write_text(path, "old")
+    assert calls == ["fsync", "replace"]
+
+    def refuse(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="disk full"):
+        records.write_text(path, "new")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("file", "old")]
+
+
+def test_json_has_no_nan(tmp_path):
+    records.write_json(tmp_path / "x", {"a": [math.nan, (1.5, math.inf)], "b": "ü"})
+    assert json.loads((tmp_path / "x").read_text(encoding="utf-8")) == {"a": [None, [1.5, None]], "b": "ü"}
+
+
+def test_environment_without_kernels(monkeypatch):
+    monkeypatch.setitem(sys.modules, "thinned.kernels.cpu", None)
+    monkeypatch.delattr("thinned.kernels.cpu", raising=False)
+    assert records.environment()["kernels"] == "not built"
