@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 
-.PHONY: compare test lint bench docs sanitize clean
+.PHONY: compare test test-gpu lint bench bench-gpu docs sanitize clean
 
 compare: .venv/installed  ## train with no dropout, torch's and ours on handwritten digits; leaves a report
 	$(BIN)/thinned compare
@@ -19,6 +19,15 @@ lint: .venv/developer
 
 bench: .venv/installed  ## the correctness gate, then every case; writes benchmarks/results/
 	$(BIN)/python -m benchmarks
+
+# On a machine with a GPU: torch, triton, nanobind, scikit-build-core, cmake, pytest and hypothesis are installed already.
+test-gpu:
+	$(PYTHON) -m pip install -q --no-build-isolation --no-deps .
+	$(PYTHON) -m pytest --device cuda tests/test_triton.py tests/test_gpu.py
+
+bench-gpu:
+	$(PYTHON) -m pip install -q --no-build-isolation --no-deps .
+	$(PYTHON) -m benchmarks.gpu
 
 docs: .venv/developer
 	$(BIN)/mkdocs build --strict

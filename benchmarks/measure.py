@@ -33,28 +33,37 @@ class Timings:
         return statistics.median(a / b for a, b in pairs)
 
 
-def _calls_for(run: Callable[[], object]) -> int:
+def _calls_for(run: Callable[[], object], sync: Callable[[], object]) -> int:
     run()  # warm up: compile, fault pages in, wake threads
+    sync()
     start, calls = time.perf_counter(), 0
     while time.perf_counter() - start < TURN_SECONDS:
         run()
+        sync()
         calls += 1
     return calls
 
 
-def interleave(contenders: Mapping[str, Callable[[], object]], turns: int = TURNS) -> Timings:
+def interleave(
+    contenders: Mapping[str, Callable[[], object]],
+    turns: int = TURNS,
+    sync: Callable[[], object] | None = None,
+) -> Timings:
     """Time the contenders in turns.
 
     A turn runs a contender once untimed, because its predecessor has filled the cache with its own data, and then for
-    at least `TURN_SECONDS`; its result is the mean over those calls.
+    at least `TURN_SECONDS`; its result is the mean over those calls. `sync` waits for a device to finish.
     """
-    calls = {name: _calls_for(run) for name, run in contenders.items()}
+    sync = sync or (lambda: None)
+    calls = {name: _calls_for(run, sync) for name, run in contenders.items()}
     result = Timings({name: [] for name in contenders})
     for _ in range(turns):
         for name, run in contenders.items():
             run()
+            sync()
             start = time.perf_counter()
             for _ in range(calls[name]):
                 run()
+            sync()
             result.turns[name].append((time.perf_counter() - start) / calls[name])
     return result
