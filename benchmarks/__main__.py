@@ -57,7 +57,7 @@ def word(bar: Bar, ratio: float) -> str:
 
 
 def show(name: str, what: str, value: str, bar: str, aim: str, reached: str) -> None:
-    print(f"{name:30s} {what:38s} {value:>10s} {bar:>8s} {aim:>8s}  {reached}", flush=True)
+    print(f"{name:36s} {what:50s} {value:>10s} {bar:>8s} {aim:>8s}  {reached}", flush=True)
 
 
 def run(case: Case) -> list[dict[str, Any]]:

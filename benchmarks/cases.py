@@ -108,6 +108,17 @@ def _transformer() -> Contenders:
     }
 
 
+def _compiled_transformer() -> Contenders:
+    def compiled(model: torch.nn.Module) -> torch.nn.Module:
+        return torch.compile(thinned.convert(model))  # type: ignore[return-value]
+
+    torch._dynamo.reset()
+    return {
+        "eager": training_step(p=0.1, change=thinned.convert),
+        "compiled": training_step(p=0.1, change=compiled),
+    }
+
+
 SPEED = [
     Case("forward 1M", 2, _forward(1 << 20, compiled=True), (Bar("torch", "thinned", 30, 55),)),
     Case("forward 1M, one thread", 1, _forward(1 << 20), (Bar("torch", "thinned", 20, 30),)),
@@ -139,6 +150,12 @@ SPEED = [
         2,
         _transformer,
         (Bar("nn.Dropout", "thinned.convert", 1.3, 1.35), Bar("thinned.convert", "p = 0", 1.1, 1.05, at_most=True)),
+    ),
+    Case(
+        "transformer step, compiled",
+        2,
+        _compiled_transformer,
+        (Bar("compiled", "eager", 1.0, 0.9, at_most=True),),
     ),
 ]
 
