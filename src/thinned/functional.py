@@ -47,7 +47,8 @@ def dropout(
         shared_axes: axis or axes along which one decision is shared (Keras's `noise_shape`, Flax's `broadcast_dims`).
         seed: 64-bit integer (or int64 0-dim tensor on the input's device); drawn from `generator` if not given.
         stream: 64-bit integer that selects an independent mask under the same seed.
-        generator: what to draw the seed from; torch's default generator of the input's device if not given.
+        generator: what to draw the seed from; torch's default generator of the input's device if not given. Under
+            `torch.compile` it breaks the graph.
         window: says that `input` is a part of a larger tensor, whose mask it takes its part of.
         mask: bool tensor that broadcasts to `input`, true = keep, instead of a random one; the scale is 1 / (1 - p).
 
@@ -79,7 +80,7 @@ def dropout(
         return input
     if law.scale == math.inf:
         return _nothing_kept(input, inplace)
-    if type(shared_axes) is not tuple:
+    if type(shared_axes) is not tuple or (shared_axes and {*map(type, shared_axes)} != {int}):
         shared_axes = _check.axis_list(shared_axes)
     if seed is not None:
         if generator is not None:
@@ -87,7 +88,7 @@ def dropout(
         seed = _word(seed, "seed")
     if type(stream) is not int or stream:  # a tensor is not compared: its value may be on another device, or batched
         stream = _word(stream, "stream")
-    if window is not None and not isinstance(window, Window | Tensor):
+    if window is not None and not (torch.compiler.is_compiling() or issubclass(type(window), Window)):
         raise KindError(f"`window` must be a Window or None, but got window={window!r}.")
     return ops.dropout(input, law, seed, stream, shared_axes, window, inplace, generator)
 

@@ -7,10 +7,11 @@ Functions take the library op for their kernel where tensors are fake, traced or
 forward-mode derivatives without a word.
 """
 
+import functools
 import math
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,8 +127,22 @@ def _run(input: Tensor, law: Law, inplace: bool = False, plain: bool = False) ->
     if input.is_meta:
         layout(tuple(input.shape), *law[3:])  # refuses what other devices refuse
         return input if inplace else torch.empty_like(input)
+    if input.is_cuda and (kernel := _triton()):
+        output = input if inplace else torch.empty_like(input)
+        kernel(input, output, *law)
+        return output
     result = tensor.dropout(input, *law)
     return input.copy_(result) if inplace else result
+
+
+@functools.cache
+def _triton() -> Callable[..., None] | None:
+    """The Triton kernel, loaded when the first CUDA tensor arrives; None where torch came without Triton."""
+    try:
+        from thinned.kernels import triton
+    except ImportError:
+        return None
+    return triton.dropout
 
 
 def _as_int(word: Word) -> int:

@@ -121,12 +121,7 @@ def dropout(
         tensor([2., 0., 0., 2.])
     """
     place = layout(tuple(input.shape), shared_axes, window)
-    bits = keep(place, rate, _signed(seed), _signed(stream), input.device)
-    return select(input, bits, rate.scale)
-
-
-def _signed(word: Word) -> Word:
-    return word if isinstance(word, Tensor) else _check.signed64(word % _check.WORD)
+    return select(input, keep(place, rate, seed, stream, input.device), rate.scale)
 
 
 def select(input: Tensor, keep: Tensor, scale: float) -> Tensor:
