@@ -113,12 +113,12 @@ def _run(input: Tensor, law: Law, inplace: bool = False, plain: bool = False) ->
     if not plain and (type(input) not in _PLAIN or torch._C._len_torch_dispatch_stack()):
         result = _by_library(input, *law)
         return input.copy_(result) if inplace else result
+    if input.is_neg() or input.is_conj() or input._is_zerotensor():  # the memory does not hold the values
+        values = torch.zeros_like(input) if input._is_zerotensor() else input.resolve_neg().resolve_conj()
+        result = _run(values, law, plain=True)
+        return input.copy_(result) if inplace else result
     if input.is_cpu:
         rate, seed, stream, shared_axes, window = law
-        if input.is_neg() or input.is_conj() or input._is_zerotensor():  # the memory does not hold the values
-            values = torch.zeros_like(input) if input._is_zerotensor() else input.resolve_neg().resolve_conj()
-            result = _run(values, law, plain=True)
-            return input.copy_(result) if inplace else result
         output = input if inplace else torch.empty_like(input)
         if type(seed) is not int or type(stream) is not int:
             seed, stream = _as_int(seed), _as_int(stream)

@@ -1,4 +1,4 @@
-// What the kernels should give, one element at a time, written from the text of the mask law. Shares no arithmetic with csrc/.
+// What the kernels should give, one element at a time, written from the text of the mask law: no arithmetic is csrc/'s.
 #pragma once
 #include <algorithm>
 #include <cmath>

@@ -38,7 +38,9 @@ class Vectors {
     return std::stoull(object.substr(object.find_first_not_of(" \"", after(object, key))));
   }
 
-  static double real(const std::string& object, const std::string& key) { return std::stod(object.substr(after(object, key))); }
+  static double real(const std::string& object, const std::string& key) {
+    return std::stod(object.substr(after(object, key)));
+  }
 
   static std::vector<int64_t> list(const std::string& object, const std::string& key) {
     std::vector<int64_t> result;
