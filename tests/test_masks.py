@@ -384,9 +384,3 @@ def test_errors(make, kinds, message):
     with pytest.raises(kinds[0], match=message) as caught:
         make()
     assert isinstance(caught.value, kinds[1])
-
-
-def test_a_window_of_more_elements_than_there_are_indices() -> None:
-    Window((2**32, 2**32), (0, 0))
-    with pytest.raises(ValueError, match=r"`window\.shape` must have at most 2\*\*64 elements"):
-        Window((4, 2**40, 2**40), (0, 0, 0))

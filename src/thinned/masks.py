@@ -114,8 +114,6 @@ class Window:
                 f"and shape {self.shape}."
             )
         _check.within(self.shape, self.start, (0,) * len(self.start))
-        if math.prod(self.shape) > 2**64:
-            raise RangeError(f"`window.shape` must have at most 2**64 elements, but got {self.shape}.")
 
 
 @dataclass(frozen=True)
