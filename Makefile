@@ -2,7 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
+# The editable install knows files by name: a folder changes when a file of Python comes or goes.
+FOLDERS := $(filter-out %__pycache__/,$(wildcard src/thinned/ src/thinned/*/))
+SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*) $(FOLDERS)
 
 .PHONY: compare test test-gpu lint bench bench-gpu docs sanitize clean
 

@@ -1,11 +1,10 @@
-"""Dropout as functions: torch's names and signatures, plus one way to pass randomness."""
+"""Dropout of elements and of channels."""
 
 import math
 import warnings
 from collections.abc import Sequence
 
 import torch
-import torch.fx
 from torch import Tensor
 
 from thinned import _check, ops
@@ -13,10 +12,6 @@ from thinned._errors import KindError, RangeError
 from thinned.kernels import tensor as _tensor
 from thinned.masks import Rate, Window
 from thinned.masks import rate as _rate
-
-__all__ = ["dropout", "dropout1d", "dropout2d", "dropout3d"]
-for _name in __all__:
-    torch.fx.wrap(_name)  # a symbolic trace of a layer stops here
 
 Word = int | Tensor
 

@@ -1,0 +1,13 @@
+"""Dropout as functions: torch's names and signatures, plus one way to pass randomness. One file for each family."""
+
+import torch.fx
+
+from thinned.functional._dropout import dropout as dropout
+from thinned.functional._dropout import dropout1d as dropout1d
+from thinned.functional._dropout import dropout2d as dropout2d
+from thinned.functional._dropout import dropout3d as dropout3d
+
+__all__ = ["dropout", "dropout1d", "dropout2d", "dropout3d"]
+
+for _name in __all__:
+    torch.fx.wrap(_name)  # a symbolic trace of a layer stops here
