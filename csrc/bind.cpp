@@ -1,8 +1,10 @@
 // The extension module: addresses and numbers in, nothing out. Checking the arguments is the caller's part.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include "dropout.hpp"
+#include "submatrix.hpp"
 
 namespace nb = nanobind;
 using namespace thinned;
@@ -38,10 +40,61 @@ std::vector<int> paths() {
   return result;
 }
 
+// The chosen rows and columns travel as the addresses of their indices; 0 is all of them.
+struct Place {
+  uintptr_t rows, columns;
+  int64_t width, row_count, column_count;
+  Submatrix submatrix() const {
+    const auto index = [](uintptr_t address) { return reinterpret_cast<const int64_t*>(address); };
+    return {width, {index(rows), row_count}, {index(columns), column_count}};
+  }
+};
+
+template <class Work>
+void released(const Submatrix& s, const Work& work) {
+  if (s.rows.count * s.columns.count < kReleaseGil) return work();
+  nb::gil_scoped_release unlocked;
+  work();
+}
+
+void* at(uintptr_t address) { return reinterpret_cast<void*>(address); }
+Launch launch(int dtype, int threads, int path) { return {static_cast<Dtype>(dtype), threads, static_cast<Path>(path)}; }
+
+void bind_submatrix(nb::module_& m) {
+  nb::class_<Place>(m, "Place")
+      .def(nb::init<uintptr_t, uintptr_t, int64_t, int64_t, int64_t>());
+  m.def("gather", [](uintptr_t matrix, uintptr_t block, const Place& place, int dtype, int threads, int path) {
+    const Submatrix s = place.submatrix();
+    released(s, [&] { gather(at(matrix), at(block), s, launch(dtype, threads, path)); });
+  });
+  m.def("scatter_add", [](uintptr_t matrix, uintptr_t block, const Place& place, int dtype, int threads, int path) {
+    const Submatrix s = place.submatrix();
+    released(s, [&] { scatter_add(at(matrix), at(block), s, launch(dtype, threads, path)); });
+  });
+  m.def("sgd", [](uintptr_t parameter, uintptr_t momentum, uintptr_t gradient, const Place& place,
+                  const std::tuple<double, double, double, double, bool, bool>& numbers, int dtype, int threads, int path) {
+    const Submatrix s = place.submatrix();
+    const auto step = std::apply([](auto... n) { return SgdStep{n...}; }, numbers);
+    released(s, [&] { sgd(at(parameter), at(momentum), at(gradient), s, step, launch(dtype, threads, path)); });
+  });
+  m.def("adam", [](uintptr_t parameter, const std::tuple<uintptr_t, uintptr_t, uintptr_t>& moments, uintptr_t gradient,
+                   const Place& place, const std::tuple<double, double, double, double, double, double, double, bool, bool>& numbers,
+                   int dtype, int threads, int path) {
+    const Submatrix s = place.submatrix();
+    const auto step = std::apply([](auto... n) { return AdamStep{n...}; }, numbers);
+    void *const first = at(std::get<0>(moments)), *const second = at(std::get<1>(moments)), *const largest = at(std::get<2>(moments));
+    released(s, [&] { adam(at(parameter), first, second, largest, at(gradient), s, step, launch(dtype, threads, path)); });
+  });
+  m.def("units", [](uintptr_t kept, int64_t n, int64_t k, int64_t groups, uint64_t seed, uint64_t stream, bool slices) {
+    units(reinterpret_cast<int64_t*>(kept), n, k, groups, seed, stream, slices);
+  });
+}
+
 }  // namespace
 
 NB_MODULE(_cpu, m) {
   m.def("dropout", &contiguous);
   m.def("dropout_strided", &strided);
   m.def("available_paths", &paths);
+  bind_submatrix(m);
 }

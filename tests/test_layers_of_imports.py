@@ -19,9 +19,11 @@ LAYERS = [
     ["data"],  # draws its splits with philox
     ["masks"],
     ["kernels"],
-    ["ops"],
+    ["ops", "submatrix"],
     ["functional", "numpy", "keys"],
-    ["nn", "batchwise", "optim", "caffe2"],
+    ["nn", "caffe2"],
+    ["batchwise"],
+    ["optim"],
     ["_convert", "_predict", "_audit", "schedule"],
     ["__init__"],
     ["lab"],

@@ -1,8 +1,10 @@
 """Dropout for PyTorch: as cheap as a copy, no stored mask, the same mask everywhere."""
 
+from thinned import batchwise as batchwise
 from thinned import functional as functional
 from thinned import nn as nn
 from thinned import numpy as numpy
+from thinned import optim as optim
 from thinned._convert import convert as convert
 from thinned._convert import plan as plan
 from thinned.functional import dropout as dropout
@@ -12,4 +14,17 @@ from thinned.masks import Mask as Mask
 from thinned.masks import Window as Window
 
 __version__ = "0.1.0"
-__all__ = ["Mask", "Window", "checkpoint_context", "convert", "dropout", "functional", "keyed", "nn", "numpy", "plan"]
+__all__ = [
+    "Mask",
+    "Window",
+    "batchwise",
+    "checkpoint_context",
+    "convert",
+    "dropout",
+    "functional",
+    "keyed",
+    "nn",
+    "numpy",
+    "optim",
+    "plan",
+]

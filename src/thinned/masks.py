@@ -188,7 +188,21 @@ def element_words(start: int, count: int, bits: int, seed: int, stream: int) -> 
     return planes.reshape(-1)[start - first * tile :][:count]
 
 
-def _units_kept(n: int, p: float, multiple_of: int) -> int:
+def units_kept(n: int, p: float, multiple_of: int = 1) -> int:
+    """Return how many of n units the law keeps.
+
+    Args:
+        n: number of units.
+        p: drop probability.
+        multiple_of: round the number of kept units to a multiple of this.
+
+    Returns:
+        A number from 1 to n.
+
+    Example:
+        >>> units_kept(784, 0.2), units_kept(784, 0.2, multiple_of=16)
+        (627, 624)
+    """
     k = min(max(math.floor(n * (1 - p) + 0.5), 1), n)
     if multiple_of > 1:
         m = multiple_of
@@ -295,13 +309,14 @@ class Mask:
         bits = torch.from_numpy(self.keep_array(shape)).to(device)
         return bits.expand(tuple(shape)).contiguous()
 
-    def units(self, n: int, groups: int = 1, multiple_of: int = 1) -> torch.Tensor:
+    def units(self, n: int, groups: int = 1, multiple_of: int = 1, slices: bool = False) -> torch.Tensor:
         """Return a fixed number of kept units of a layer, for each group of the batch.
 
         Args:
             n: number of units; each is kept with the same probability.
             groups: number of independent patterns.
             multiple_of: round the number of kept units to a multiple of this.
+            slices: keep neighbouring units, which wrap around the end, instead of any.
 
         Returns:
             int64 tensor of shape (groups, k): indices of the kept units, ascending. Scale by n / k.
@@ -312,9 +327,15 @@ class Mask:
         Example:
             >>> Mask(0.5, seed=0).units(6)
             tensor([[0, 1, 5]])
+            >>> Mask(0.5, seed=0).units(6, slices=True)
+            tensor([[2, 3, 4]])
         """
         n, groups = _check.positive(n, "n"), _check.positive(groups, "groups")
-        k = _units_kept(n, self.p, _check.positive(multiple_of, "multiple_of"))
+        k = units_kept(n, self.p, _check.positive(multiple_of, "multiple_of"))
+        if slices:
+            start = element_words(0, groups, 32, self.seed, self.stream).astype(object) * n >> 32
+            wrapped = (start[:, None] + np.arange(k)).astype(np.int64) % n
+            return torch.from_numpy(np.sort(wrapped, axis=1))
         u = element_words(0, groups * n, 32, self.seed, self.stream).reshape(groups, n).astype(np.int64)
         kept = np.argsort(-u, axis=1, kind="stable")[:, :k]
         return torch.from_numpy(np.sort(kept, axis=1))
@@ -364,4 +385,4 @@ def normal(start: int, count: int, seed: int, stream: int = 0) -> NDArray[np.flo
     return planes.reshape(-1)[start - first * tile :][:count]
 
 
-__all__ = ["Layout", "Mask", "Rate", "Window", "element_words", "layout", "normal", "rate", "uniform"]
+__all__ = ["Layout", "Mask", "Rate", "Window", "element_words", "layout", "normal", "rate", "uniform", "units_kept"]

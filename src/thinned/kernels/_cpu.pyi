@@ -1,5 +1,7 @@
 from collections.abc import Sequence
 
+from thinned.kernels.steps import AdamStep, SgdStep
+
 def dropout(
     x: int,
     y: int,
@@ -36,3 +38,24 @@ def dropout_strided(
     /,
 ) -> None: ...
 def available_paths() -> list[int]: ...
+
+class Place:
+    def __init__(self, rows: int, columns: int, width: int, row_count: int, column_count: int, /) -> None: ...
+
+def gather(matrix: int, block: int, place: Place, dtype: int, threads: int, path: int, /) -> None: ...
+def scatter_add(matrix: int, block: int, place: Place, dtype: int, threads: int, path: int, /) -> None: ...
+def sgd(
+    parameter: int, momentum: int, gradient: int, place: Place, step: SgdStep, dtype: int, threads: int, path: int, /
+) -> None: ...
+def adam(
+    parameter: int,
+    moments: tuple[int, int, int],
+    gradient: int,
+    place: Place,
+    step: AdamStep,
+    dtype: int,
+    threads: int,
+    path: int,
+    /,
+) -> None: ...
+def units(kept: int, n: int, k: int, groups: int, seed: int, stream: int, slices: bool, /) -> None: ...

@@ -4,10 +4,13 @@ All arithmetic is in int64. A product of two 32-bit words may pass 2**63 and wra
 same, and the upper word is taken with a mask after the (arithmetic) shift.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 from thinned import _check
+from thinned.kernels.steps import AdamStep, SgdStep
 from thinned.masks import LANES, TILE, Layout, Rate, Window, layout
 from thinned.philox import KEY_STEPS, LOW, MULTIPLIERS, ROUNDS
 
@@ -147,3 +150,121 @@ def select(input: Tensor, keep: Tensor, scale: float) -> Tensor:
     if torch._C._are_functorch_transforms_active():  # a mask with a batch axis cannot be written into what has none
         return scaled.masked_fill(~keep, 0.0).to(input.dtype)
     return scaled.masked_fill_(~keep, 0.0).to(input.dtype)  # in place: `masked_fill` and `where` lose the memory format
+
+
+def _index(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> tuple[Tensor | slice, ...]:
+    """Return what selects a submatrix, in `matrix[...]`."""
+    if matrix.dim() == 1 or columns is None:
+        return (slice(None) if rows is None else rows,)
+    return (slice(None), columns) if rows is None else (rows.unsqueeze(1), columns)
+
+
+def gather(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tensor:
+    """Return a submatrix as a new tensor.
+
+    Args:
+        matrix: tensor of one or two axes.
+        rows: int64 indices; None for all.
+        columns: likewise; None for a vector.
+
+    Returns:
+        Tensor of shape (rows, columns), or (rows,).
+
+    Example:
+        >>> gather(torch.arange(6.0).view(2, 3), torch.tensor([1]), torch.tensor([0, 2]))
+        tensor([[3., 5.]])
+    """
+    return matrix[_index(matrix, rows, columns)].clone(memory_format=torch.contiguous_format)
+
+
+def scatter_add(matrix: Tensor, block: Tensor, rows: Tensor | None, columns: Tensor | None) -> None:
+    """Add a block to a submatrix, in place.
+
+    Args:
+        matrix: tensor of one or two axes.
+        block: what to add.
+        rows, columns: as for `gather`.
+
+    Example:
+        >>> vector = torch.zeros(3)
+        >>> scatter_add(vector, torch.ones(1), torch.tensor([1]), None)
+        >>> vector
+        tensor([0., 1., 0.])
+    """
+    matrix[_index(matrix, rows, columns)] += block
+
+
+def sgd(
+    parameter: Tensor,
+    momentum: Tensor | None,
+    gradient: Tensor,
+    rows: Tensor | None,
+    columns: Tensor | None,
+    step: SgdStep,
+) -> None:
+    """Make one step of SGD on a submatrix of a parameter and of its momentum; the rest stays as it is.
+
+    Args:
+        parameter: tensor of one or two axes.
+        momentum: like the parameter; None for SGD without.
+        gradient: block of the submatrix's gradient.
+        rows, columns: as for `gather`.
+        step: the numbers.
+
+    Example:
+        >>> parameter = torch.ones(3)
+        >>> sgd(parameter, None, torch.ones(1), torch.tensor([1]), None, SgdStep(lr=0.5))
+        >>> parameter
+        tensor([1.0000, 0.5000, 1.0000])
+    """
+    place = _index(parameter, rows, columns)
+    weight, direction = parameter[place], -gradient if step.maximize else gradient
+    if step.weight_decay != 0:
+        direction = direction + step.weight_decay * weight
+    if momentum is not None:
+        momentum[place] = step.momentum * momentum[place] + (1 - step.dampening) * direction
+        direction = direction + step.momentum * momentum[place] if step.nesterov else momentum[place]
+    parameter[place] = weight - step.lr * direction
+
+
+def adam(
+    parameter: Tensor,
+    first: Tensor,
+    second: Tensor,
+    largest: Tensor | None,
+    gradient: Tensor,
+    rows: Tensor | None,
+    columns: Tensor | None,
+    step: AdamStep,
+) -> None:
+    """Make one step of Adam or AdamW on a submatrix of a parameter and of its moments; the rest stays as it is.
+
+    Args:
+        parameter: tensor of one or two axes.
+        first, second: the moments, like the parameter.
+        largest: the largest second moments so far; None without.
+        gradient: block of the submatrix's gradient.
+        rows, columns: as for `gather`.
+        step: the numbers.
+
+    Example:
+        >>> parameter, first, second = torch.ones(3), torch.zeros(3), torch.zeros(3)
+        >>> numbers = AdamStep(0.5, 0.9, 0.999, 0.0, 0.0, correction1=1 - 0.9, correction2=1 - 0.999)
+        >>> adam(parameter, first, second, None, torch.ones(1), torch.tensor([1]), None, numbers)
+        >>> parameter
+        tensor([1.0000, 0.5000, 1.0000])
+    """
+    place = _index(parameter, rows, columns)
+    weight, slope = parameter[place], -gradient if step.maximize else gradient
+    if step.weight_decay != 0:
+        if step.decoupled:
+            weight = (1 - step.lr * step.weight_decay) * weight
+        else:
+            slope = slope + step.weight_decay * weight
+    first[place] = first[place] + (1 - step.beta1) * (slope - first[place])
+    second[place] = step.beta2 * second[place] + (1 - step.beta2) * slope * slope
+    moment = second[place]
+    if largest is not None:
+        moment = largest[place] = torch.maximum(largest[place], moment)
+    spread = moment.sqrt() / math.sqrt(step.correction2) + step.eps
+    parameter[place] = weight - step.lr / step.correction1 * first[place] / spread

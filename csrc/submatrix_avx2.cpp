@@ -1,0 +1,130 @@
+// Rows of a float submatrix with AVX2. The chosen columns are covered by vectors of 8 neighbours, each with a mask of those
+// that are chosen; a permutation packs the chosen ones for the block, or spreads the block's out to their places.
+#include "submatrix_steps.hpp"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+
+namespace thinned {
+namespace {
+
+constexpr int kLanesOfVector = 8;
+constexpr uint8_t kAll = 0xff;
+
+struct Lanes {
+  __m256 v;
+  Lanes() : v(_mm256_setzero_ps()) {}
+  Lanes(__m256 value) : v(value) {}
+  explicit Lanes(double value) : v(_mm256_set1_ps(static_cast<float>(value))) {}
+};
+inline Lanes operator+(Lanes a, Lanes b) { return _mm256_add_ps(a.v, b.v); }
+inline Lanes operator-(Lanes a, Lanes b) { return _mm256_sub_ps(a.v, b.v); }
+inline Lanes operator*(Lanes a, Lanes b) { return _mm256_mul_ps(a.v, b.v); }
+inline Lanes operator/(Lanes a, Lanes b) { return _mm256_div_ps(a.v, b.v); }
+inline Lanes root(Lanes a) { return _mm256_sqrt_ps(a.v); }
+inline Lanes larger(Lanes a, Lanes b) { return _mm256_blendv_ps(a.v, b.v, _mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ)); }
+
+struct Table {
+  uint8_t row[256][kLanesOfVector];
+};
+
+// Of a mask, packing: the numbers of the chosen lanes, first. Spreading: for each chosen lane, how many are chosen before it.
+constexpr Table table(bool packing) {
+  Table t{};
+  for (int mask = 0; mask < 256; ++mask) {
+    int count = 0;
+    for (int lane = 0; lane < kLanesOfVector; ++lane) {
+      if ((mask >> lane & 1) == 0) continue;
+      t.row[mask][packing ? count : lane] = static_cast<uint8_t>(packing ? lane : count);
+      ++count;
+    }
+  }
+  return t;
+}
+constexpr Table kPack = table(true), kSpread = table(false);
+
+inline __m256i order(const Table& table, uint8_t mask) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(table.row[mask])));
+}
+inline __m256i lanes_of(uint8_t mask) {
+  const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(mask), bits), bits);
+}
+
+struct Vector {
+  uint32_t at, offset;  // of its first lane in a row of the matrix; of its first chosen element in a row of the block
+  uint8_t mask;
+  bool whole;           // whether 8 elements from `offset` on are inside the row of the block
+};
+
+std::vector<Vector> vectors_of(const Submatrix& s) {
+  std::vector<Vector> vectors;
+  for (int64_t j = 0; j < s.columns.count;) {
+    const int64_t at = s.columns[j], last = s.width - kLanesOfVector;
+    Vector v{static_cast<uint32_t>(at < last ? at : last), static_cast<uint32_t>(j), 0, j + kLanesOfVector <= s.columns.count};
+    for (; j < s.columns.count && s.columns[j] < v.at + kLanesOfVector; ++j) v.mask |= uint8_t(1u << (s.columns[j] - v.at));
+    vectors.push_back(v);
+  }
+  return vectors;
+}
+
+template <class Step>
+inline void vector(const Step& step, float* const* matrices, float* block, const Vector& v, int64_t left) {
+  constexpr int n = Step::kMatrices;
+  Lanes x[n], g;
+  for (int i = 0; i < n; ++i) x[i] = _mm256_loadu_ps(matrices[i] + v.at);
+  const __m256i inside = v.whole ? _mm256_set1_epi32(-1) : lanes_of(static_cast<uint8_t>((1u << left) - 1));
+  if constexpr (Step::kGathers) {
+    step(x, g);
+    if (v.mask != kAll) g = _mm256_permutevar8x32_ps(g.v, order(kPack, v.mask));
+    if (v.whole) return _mm256_storeu_ps(block + v.offset, g.v);
+    _mm256_maskstore_ps(block + v.offset, inside, g.v);
+  } else {
+    g = v.whole ? _mm256_loadu_ps(block + v.offset) : _mm256_maskload_ps(block + v.offset, inside);
+    if (v.mask != kAll) g = _mm256_permutevar8x32_ps(g.v, order(kSpread, v.mask));
+    Lanes y[n];
+    for (int i = 0; i < n; ++i) y[i] = x[i];
+    step(y, g);
+    const __m256 chosen = _mm256_castsi256_ps(lanes_of(v.mask));
+    for (int i = 0; i < n; ++i) {
+      _mm256_storeu_ps(matrices[i] + v.at, v.mask == kAll ? y[i].v : _mm256_blendv_ps(x[i].v, y[i].v, chosen));
+    }
+  }
+}
+
+template <class Step>
+void rows(const Step& step, void* const* matrices, void* block, const Submatrix& s, int64_t first, int64_t last) {
+  const std::vector<Vector> vectors = vectors_of(s);
+  for (int64_t i = first; i < last; ++i) {
+    float* at[Step::kMatrices];
+    for (int m = 0; m < Step::kMatrices; ++m) at[m] = static_cast<float*>(matrices[m]) + s.rows[i] * s.width;
+    float* const row = static_cast<float*>(block) + i * s.columns.count;
+    for (const Vector& v : vectors) vector(step, at, row, v, s.columns.count - v.offset);
+  }
+}
+
+template <class Step>
+void plain_rows(const void*, void* const* matrices, void* block, const Submatrix& s, int64_t first, int64_t last) {
+  rows(Step{}, matrices, block, s, first, last);
+}
+template <class Step, class Numbers>
+void step_rows(const void* numbers, void* const* matrices, void* block, const Submatrix& s, int64_t first, int64_t last) {
+  rows(Step{*static_cast<const Numbers*>(numbers)}, matrices, block, s, first, last);
+}
+
+constexpr Rows kRows[kTasks] = {
+    plain_rows<Gather>,          plain_rows<ScatterAdd>,        step_rows<Sgd<false>, SgdStep>,
+    step_rows<Sgd<true>, SgdStep>, step_rows<Adam<false>, AdamStep>, step_rows<Adam<true>, AdamStep>,
+};
+
+}  // namespace
+
+const Rows* avx2_rows() { return kRows; }
+
+}  // namespace thinned
+
+#else
+namespace thinned {
+const Rows* avx2_rows() { return nullptr; }
+}  // namespace thinned
+#endif

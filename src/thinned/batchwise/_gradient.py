@@ -1,0 +1,264 @@
+"""Gradients that are zero outside a submatrix."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned import submatrix
+from thinned.submatrix import Choice
+
+aten = torch.ops.aten
+
+
+class _State:
+    """What a gradient holds: a block and its place, or, once `dense` is there, that alone."""
+
+    __slots__ = ("block", "columns", "dense", "rows")
+
+    def __init__(self, block: Tensor | None, rows: Choice, columns: Choice, dense: Tensor | None = None) -> None:
+        self.block, self.rows, self.columns, self.dense = block, rows, columns, dense
+
+
+class SubmatrixGrad(Tensor):
+    """A gradient of a parameter's full shape that is zero outside chosen rows and columns, and stores the rest.
+
+    It stands in `parameter.grad` as any gradient does. What training does with gradients keeps it sparse: adding
+    another one of the same place, scaling, norms, clipping, unscaling by a GradScaler, `thinned.optim`. Under any
+    other operation it turns into an ordinary gradient, in place, and goes on as that.
+
+    Args:
+        parameter: the tensor whose gradient it is; shape, strides, dtype and device are taken from it.
+        block: the values at the place, in row-major order.
+        rows: int64 indices, ascending, none twice; None for all.
+        columns: likewise; None for all, and for a vector.
+
+    Example:
+        >>> weight = torch.zeros(2, 3)
+        >>> grad = SubmatrixGrad(weight, torch.ones(1, 2), rows=torch.tensor([1]), columns=torch.tensor([0, 2]))
+        >>> grad.shape, grad.block
+        (torch.Size([2, 3]), tensor([[1., 1.]]))
+        >>> grad + 0
+        tensor([[0., 0., 0.],
+                [1., 0., 1.]])
+        >>> grad.block is None
+        True
+
+    Source: the idea of updating nothing but the thinned network is that of Graham, Reizenstein and Robinson, "Efficient
+    batchwise dropout training using submatrices", 2015.
+    """
+
+    _state: _State
+
+    @staticmethod
+    def __new__(cls, parameter: Tensor, block: Tensor, rows: Choice = None, columns: Choice = None) -> "SubmatrixGrad":
+        return cls._of(parameter, _State(block, rows, columns))
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """Everything is done in `__new__`, as torch's subclasses do."""
+
+    @classmethod
+    def _of(cls, like: Tensor, state: _State) -> "SubmatrixGrad":
+        made: SubmatrixGrad = Tensor._make_wrapper_subclass(
+            cls, like.shape, strides=like.stride(), dtype=like.dtype, device=like.device
+        )
+        made._state = state
+        return made
+
+    @property
+    def block(self) -> Tensor | None:
+        """The values at the place; None once the gradient is dense."""
+        return self._state.block
+
+    @property
+    def rows(self) -> Choice:
+        """Rows of the place; None for all."""
+        return self._state.rows
+
+    @property
+    def columns(self) -> Choice:
+        """Columns of the place; None for all."""
+        return self._state.columns
+
+    def dense(self) -> Tensor:
+        """Return the gradient as an ordinary tensor, and be that from now on: the memory is shared.
+
+        Returns:
+            A plain tensor of the full shape.
+
+        Example:
+            >>> SubmatrixGrad(torch.zeros(3), torch.ones(1), torch.tensor([2])).dense()
+            tensor([0., 0., 1.])
+        """
+        state = self._state
+        if state.dense is None:
+            assert state.block is not None
+            dense = torch.empty_strided(self.shape, self.stride(), dtype=self.dtype, device=self.device).zero_()
+            submatrix.scatter_add(dense, state.block, state.rows, state.columns)
+            state.dense, state.block, state.rows, state.columns = dense, None, None, None
+        return state.dense
+
+    def same_place(self, other: object) -> bool:
+        """Tell whether another gradient has its block at the same place.
+
+        Args:
+            other: anything.
+
+        Returns:
+            True if both are sparse and have the same rows and columns.
+
+        Example:
+            >>> grad = SubmatrixGrad(torch.zeros(3), torch.ones(1), torch.tensor([2]))
+            >>> grad.same_place(torch.zeros(3))
+            False
+        """
+        if not isinstance(other, SubmatrixGrad) or self.block is None or other.block is None:
+            return False
+        pairs = (self.rows, other.rows), (self.columns, other.columns)
+        return self.shape == other.shape and all(_same(a, b) for a, b in pairs)
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        if self.block is None:
+            return f"SubmatrixGrad(dense, {self.dense()!r})"
+        place = " x ".join(map(str, self.block.shape))
+        return f"SubmatrixGrad({place} of {' x '.join(map(str, self.shape))}, {self.block!r})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SubmatrixGrad":
+        parts = (self._state.block, self._state.rows, self._state.columns, self._state.dense)
+        copy = self._of(self, _State(*(None if part is None else part.clone() for part in parts)))
+        memo[id(self)] = copy
+        return copy
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.dense().__reduce_ex__(protocol)
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        known = _KNOWN.get(func)
+        if known is not None:
+            result = known(func, args, kwargs or {})
+            if result is not NotImplemented:
+                return result
+        return _on_dense(func, args, kwargs or {})
+
+
+def _same(a: Choice, b: Choice) -> bool:
+    return a is b or (a is not None and b is not None and torch.equal(a, b))
+
+
+def _on_dense(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Turn the gradients among the arguments dense and go on with them; what is written stays the same object."""
+    seen: dict[int, SubmatrixGrad] = {}
+
+    def dense(value: Any) -> Any:
+        if isinstance(value, SubmatrixGrad):
+            seen[id(value.dense())] = value
+            return value.dense()
+        return value
+
+    result = func(*torch.utils._pytree.tree_map(dense, args), **torch.utils._pytree.tree_map(dense, kwargs))
+    return torch.utils._pytree.tree_map(lambda value: seen.get(id(value), value), result)
+
+
+Handler = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+def _share(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001
+    return SubmatrixGrad._of(args[0], args[0]._state)
+
+
+def _clone(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return a plain tensor, so that no state of an optimizer that is made of a gradient becomes one of these."""
+    grad = args[0]
+    if grad.block is None:
+        return func(grad.dense(), **kwargs)
+    dense = torch.empty_strided(grad.shape, grad.stride(), dtype=grad.dtype, device=grad.device).zero_()
+    submatrix.scatter_add(dense, grad.block, grad.rows, grad.columns)
+    return dense
+
+
+def _scale(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Multiply or divide by one number, which leaves zeros zero unless it is inf, nan or 0."""
+    grad, number = args
+    if not isinstance(grad, SubmatrixGrad) or grad.block is None or isinstance(number, SubmatrixGrad) or kwargs:
+        return NotImplemented
+    if isinstance(number, Tensor) and number.dim() != 0:
+        return NotImplemented
+    block = func(grad.block, number)
+    if block is grad.block:
+        return grad
+    if block.dtype != grad.dtype:
+        return NotImplemented
+    return SubmatrixGrad._of(grad, _State(block, grad.rows, grad.columns))
+
+
+def _add(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    grad, other = args
+    if not isinstance(grad, SubmatrixGrad) or not grad.same_place(other):
+        return NotImplemented
+    block = func(grad.block, other.block, **kwargs)
+    return grad if block is grad.block else SubmatrixGrad._of(grad, _State(block, grad.rows, grad.columns))
+
+
+def _zero(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001
+    state = args[0]._state
+    (state.dense if state.block is None else state.block).zero_()
+    return args[0]
+
+
+def _values(grads: Sequence[Tensor]) -> list[Tensor]:
+    """Return what the gradients hold: blocks where they are sparse."""
+    return [
+        grad if not isinstance(grad, SubmatrixGrad) else grad.dense() if grad.block is None else grad.block
+        for grad in grads
+    ]
+
+
+def _norm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The zeros outside the block add nothing to a norm of positive order."""
+    grad, order, *others = (*args, 2)
+    if not isinstance(grad, SubmatrixGrad) or order is None or not order > 0 or others[:-1]:
+        return NotImplemented
+    return func(*_values([grad]), order, **kwargs)
+
+
+def _foreach_norm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    grads, order = (*args, 2)[:2]
+    return func(_values(grads), order, **kwargs) if order > 0 else NotImplemented
+
+
+def _foreach_in_place(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Of one list of gradients and numbers that are the same for all of them."""
+    grads, *numbers = args
+    if any(isinstance(number, Tensor) and number.dim() != 0 and number.numel() != 1 for number in numbers):
+        return NotImplemented
+    func(_values(grads), *numbers, **kwargs)
+    return None
+
+
+_KNOWN: dict[Any, Handler] = {
+    aten.detach.default: _share,
+    aten.alias.default: _share,
+    aten.clone.default: _clone,
+    aten.add.Tensor: _add,
+    aten.add_.Tensor: _add,
+    aten.mul.Tensor: _scale,
+    aten.mul_.Tensor: _scale,
+    aten.div.Tensor: _scale,
+    aten.div_.Tensor: _scale,
+    aten.zero_.default: _zero,
+    aten.linalg_vector_norm.default: _norm,
+    aten.norm.Scalar: _norm,
+    aten._foreach_norm.Scalar: _foreach_norm,
+    aten._foreach_mul_.Scalar: _foreach_in_place,
+    aten._foreach_mul_.Tensor: _foreach_in_place,
+    aten._foreach_div_.Scalar: _foreach_in_place,
+    aten._foreach_div_.Tensor: _foreach_in_place,
+    aten._foreach_zero_.default: _foreach_in_place,
+    aten._amp_foreach_non_finite_check_and_unscale_.default: _foreach_in_place,
+}
