@@ -40,15 +40,14 @@ std::vector<int> paths() {
   return result;
 }
 
-// The chosen rows and columns travel as the addresses of their indices; 0 is all of them.
-struct Place {
-  uintptr_t rows, columns;
-  int64_t width, row_count, column_count;
-  Submatrix submatrix() const {
-    const auto index = [](uintptr_t address) { return reinterpret_cast<const int64_t*>(address); };
-    return {width, {index(rows), row_count}, {index(columns), column_count}};
-  }
-};
+// Addresses of the indices of rows and columns (0 is all of them), length of a row, numbers of rows and of columns.
+using Place = std::tuple<uintptr_t, uintptr_t, int64_t, int64_t, int64_t>;
+
+Submatrix submatrix(const Place& place) {
+  const auto [rows, columns, width, row_count, column_count] = place;
+  const auto index = [](uintptr_t address) { return reinterpret_cast<const int64_t*>(address); };
+  return {width, {index(rows), row_count}, {index(columns), column_count}};
+}
 
 template <class Work>
 void released(const Submatrix& s, const Work& work) {
@@ -61,26 +60,24 @@ void* at(uintptr_t address) { return reinterpret_cast<void*>(address); }
 Launch launch(int dtype, int threads, int path) { return {static_cast<Dtype>(dtype), threads, static_cast<Path>(path)}; }
 
 void bind_submatrix(nb::module_& m) {
-  nb::class_<Place>(m, "Place")
-      .def(nb::init<uintptr_t, uintptr_t, int64_t, int64_t, int64_t>());
   m.def("gather", [](uintptr_t matrix, uintptr_t block, const Place& place, int dtype, int threads, int path) {
-    const Submatrix s = place.submatrix();
+    const Submatrix s = submatrix(place);
     released(s, [&] { gather(at(matrix), at(block), s, launch(dtype, threads, path)); });
   });
   m.def("scatter_add", [](uintptr_t matrix, uintptr_t block, const Place& place, int dtype, int threads, int path) {
-    const Submatrix s = place.submatrix();
+    const Submatrix s = submatrix(place);
     released(s, [&] { scatter_add(at(matrix), at(block), s, launch(dtype, threads, path)); });
   });
   m.def("sgd", [](uintptr_t parameter, uintptr_t momentum, uintptr_t gradient, const Place& place,
                   const std::tuple<double, double, double, double, bool, bool>& numbers, int dtype, int threads, int path) {
-    const Submatrix s = place.submatrix();
+    const Submatrix s = submatrix(place);
     const auto step = std::apply([](auto... n) { return SgdStep{n...}; }, numbers);
     released(s, [&] { sgd(at(parameter), at(momentum), at(gradient), s, step, launch(dtype, threads, path)); });
   });
   m.def("adam", [](uintptr_t parameter, const std::tuple<uintptr_t, uintptr_t, uintptr_t>& moments, uintptr_t gradient,
                    const Place& place, const std::tuple<double, double, double, double, double, double, double, bool, bool>& numbers,
                    int dtype, int threads, int path) {
-    const Submatrix s = place.submatrix();
+    const Submatrix s = submatrix(place);
     const auto step = std::apply([](auto... n) { return AdamStep{n...}; }, numbers);
     void *const first = at(std::get<0>(moments)), *const second = at(std::get<1>(moments)), *const largest = at(std::get<2>(moments));
     released(s, [&] { adam(at(parameter), first, second, largest, at(gradient), s, step, launch(dtype, threads, path)); });

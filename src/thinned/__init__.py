@@ -5,6 +5,7 @@ from thinned import functional as functional
 from thinned import nn as nn
 from thinned import numpy as numpy
 from thinned import optim as optim
+from thinned import submatrix as submatrix
 from thinned._convert import convert as convert
 from thinned._convert import plan as plan
 from thinned.functional import dropout as dropout

@@ -15,10 +15,9 @@ from thinned import submatrix
 from thinned._errors import RangeError
 from thinned.batchwise import SubmatrixGrad
 from thinned.kernels.steps import AdamStep, SgdStep
-from thinned.submatrix import Choice
+from thinned.submatrix import Place
 
 Dropped = Literal["freeze", "dense"]
-Place = tuple[Tensor, Choice, Choice]  # block, rows, columns
 
 
 def _check_dropped(dropped: str) -> str:
@@ -65,29 +64,29 @@ class _Thinned(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._update(parameter, self.state[parameter], group, _place(parameter, group["dropped"]))
+                    self._update(parameter, self.state[parameter], group, *_block(parameter, group["dropped"]))
         return loss
 
-    def _update(self, parameter: Tensor, state: dict[str, Any], group: dict[str, Any], place: Place) -> None:
+    def _update(
+        self, parameter: Tensor, state: dict[str, Any], group: dict[str, Any], block: Tensor, place: Place
+    ) -> None:
         raise NotImplementedError
 
 
-def _place(parameter: Tensor, dropped: str) -> Place:
+def _block(parameter: Tensor, dropped: str) -> tuple[Tensor, Place]:
+    """Return what a parameter is to be updated with, and where."""
     grad = parameter.grad
     assert grad is not None
     if isinstance(grad, SubmatrixGrad):
-        if grad.block is not None and dropped == "freeze":
-            return grad.block, grad.rows, grad.columns
-        return grad.dense(), None, None
-    return grad.to_dense() if grad.layout != torch.strided else grad, None, None
+        if grad.block is not None and grad.place is not None and dropped == "freeze":
+            return grad.block, grad.place
+        return grad.dense(), Place(parameter)
+    return grad.to_dense() if grad.layout != torch.strided else grad, Place(*_real(parameter))
 
 
-def _flat(*tensors: Any) -> list[Any]:
-    """Return tensors of one whole parameter as vectors where their memory allows it, and as real numbers."""
-    real = [torch.view_as_real(t) if t is not None and t.is_complex() else t for t in tensors]
-    if all(t is None or t.is_contiguous() for t in real):
-        return [t if t is None else t.view(-1) for t in real]
-    return real
+def _real(*tensors: Any) -> Any:
+    """Return complex tensors as real ones with one more axis, as torch's optimizers take them, others as they are."""
+    return tuple(torch.view_as_real(t) if t is not None and t.is_complex() else t for t in tensors)
 
 
 def _zeros(parameter: Tensor) -> Tensor:
@@ -135,21 +134,21 @@ class SGD(_Thinned, torch.optim.SGD):
         super().__init__(params, lr, momentum, dampening, weight_decay, nesterov, maximize=maximize)
         _set_default(self, dropped)
 
-    def _update(self, parameter: Tensor, state: dict[str, Any], group: dict[str, Any], place: Place) -> None:
+    def _update(
+        self, parameter: Tensor, state: dict[str, Any], group: dict[str, Any], block: Tensor, place: Place
+    ) -> None:
         momentum, dampening = group["momentum"], group["dampening"]
         buffer = state.get("momentum_buffer")
         if momentum and buffer is None:
             buffer = state["momentum_buffer"] = _zeros(parameter)
             dampening = 0.0  # of the first gradient, as torch's
-        block, rows, columns = place
         numbers = SgdStep(
             float(group["lr"]), momentum, dampening, group["weight_decay"], group["nesterov"], group["maximize"]
         )
         if not momentum:
             buffer = None
-        if rows is None and columns is None:
-            parameter, block, buffer = _flat(parameter, block, buffer)
-        submatrix.sgd(parameter, buffer, block, rows, columns, numbers)
+        parameter, buffer, block = _real(parameter, buffer, block)
+        submatrix.sgd(parameter, buffer, block, place, numbers)
 
 
 class _Moments(_Thinned):
@@ -157,7 +156,9 @@ class _Moments(_Thinned):
 
     _decoupled = False
 
-    def _update(self, parameter: Tensor, state: dict[str, Any], group: dict[str, Any], place: Place) -> None:
+    def _update(
+        self, parameter: Tensor, state: dict[str, Any], group: dict[str, Any], block: Tensor, place: Place
+    ) -> None:
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32)
             state["exp_avg"], state["exp_avg_sq"] = _zeros(parameter), _zeros(parameter)
@@ -177,11 +178,9 @@ class _Moments(_Thinned):
             self._decoupled,
             group["maximize"],
         )
-        block, rows, columns = place
-        first, second, largest = state["exp_avg"], state["exp_avg_sq"], state.get("max_exp_avg_sq")
-        if rows is None and columns is None:
-            parameter, first, second, block, largest = _flat(parameter, first, second, block, largest)
-        submatrix.adam(parameter, first, second, largest, block, rows, columns, numbers)
+        moments = _real(state["exp_avg"], state["exp_avg_sq"], state.get("max_exp_avg_sq"))
+        parameter, block = _real(parameter, block)
+        submatrix.adam(parameter, moments, block, place, numbers)
 
 
 class Adam(_Moments, torch.optim.Adam):

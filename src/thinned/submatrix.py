@@ -1,8 +1,9 @@
 """Submatrices as operations: chosen rows and columns of a matrix, on whichever kernel serves the device.
 
-A place is given by its rows and its columns: int64 vectors, ascending, none twice, or None for all. A vector (a bias,
-the weight of a batch norm) has rows only. Everything here is outside autograd.
+Everything here is outside autograd.
 """
+
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -10,137 +11,149 @@ from torch import Tensor
 from thinned.kernels import cpu, tensor
 from thinned.kernels.steps import AdamStep, SgdStep
 
-Choice = Tensor | None
 
-
-def _on_cpu(*matrices: Tensor | None) -> bool:
-    """Whether the C++ kernels can work on these, as they lie in memory."""
-    return all(
-        m is None or (m.is_cpu and m.dtype in cpu.SUBMATRIX_DTYPES and m.is_contiguous() and m.dim() <= 2)
-        for m in matrices
-    )
-
-
-def shape(matrix: Tensor, rows: Choice, columns: Choice) -> tuple[int, ...]:
-    """Return the shape of a submatrix.
+class Place:
+    """Where a submatrix is in matrices of one shape; where none is chosen, all of it.
 
     Args:
-        matrix: tensor of one or two axes.
-        rows, columns: the place.
-
-    Returns:
-        One size for each axis of the matrix.
+        matrix: a tensor of that shape: one or two axes, or any number if all of it is meant.
+        rows: int64 indices on the matrix's device, ascending, none twice; None for all.
+        columns: likewise; None for a vector.
 
     Example:
-        >>> shape(torch.empty(4, 5), torch.tensor([0, 3]), None)
+        >>> Place(torch.empty(4, 5), rows=torch.tensor([0, 3])).shape
         (2, 5)
     """
-    height = matrix.shape[0] if rows is None else rows.numel()
-    if matrix.dim() == 1:
-        return (height,)
-    return height, matrix.shape[1] if columns is None else columns.numel()
+
+    def __init__(self, matrix: Tensor, rows: Tensor | None = None, columns: Tensor | None = None) -> None:
+        self.rows, self.columns = rows, columns
+        self.native = cpu.place(matrix, rows, columns) if matrix.is_cpu else None
+        self.whole = rows is None and columns is None
+        self._matrix_shape = matrix.shape
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the submatrix."""
+        shape = list(self._matrix_shape)
+        for axis, choice in enumerate((self.rows, self.columns)):
+            if choice is not None:
+                shape[axis] = choice.numel()
+        return tuple(shape)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Place) or self._matrix_shape != other._matrix_shape:
+            return NotImplemented
+        return _same(self.rows, other.rows) and _same(self.columns, other.columns)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
-def gather(matrix: Tensor, rows: Choice, columns: Choice, block: Tensor | None = None) -> Tensor:
+def _same(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is b or (a is not None and b is not None and torch.equal(a, b))
+
+
+def _native(matrix: Tensor) -> bool:
+    """Whether the C++ kernels can work on a matrix as it lies in memory."""
+    return matrix.is_cpu and matrix.is_contiguous() and matrix.dtype in cpu.SUBMATRIX_DTYPES
+
+
+def gather(matrix: Tensor, place: Place, block: Tensor | None = None) -> Tensor:
     """Return a submatrix as a dense block.
 
     Args:
-        matrix: tensor of one or two axes.
-        rows, columns: the place.
+        matrix: tensor of the shape that the place is made for.
+        place: of the submatrix.
         block: where to put it: contiguous, of the submatrix's shape and dtype; a new tensor by default.
 
     Returns:
         The block.
 
     Example:
-        >>> gather(torch.arange(6.0).view(2, 3), None, torch.tensor([0, 2]))
+        >>> matrix = torch.arange(6.0).view(2, 3)
+        >>> gather(matrix, Place(matrix, columns=torch.tensor([0, 2])))
         tensor([[0., 2.],
                 [3., 5.]])
     """
-    if not _on_cpu(matrix):
-        found = tensor.gather(matrix, rows, columns)
+    if place.native is None or not _native(matrix):
+        found = tensor.gather(matrix, place.rows, place.columns)
         return found if block is None else block.copy_(found)
     if block is None:
-        block = torch.empty(shape(matrix, rows, columns), dtype=matrix.dtype, device=matrix.device)
-    cpu.gather(matrix, block, rows, columns)
+        block = torch.empty(place.shape, dtype=matrix.dtype, device=matrix.device)
+    cpu.gather(matrix, block, place.native)
     return block
 
 
-def scatter_add(matrix: Tensor, block: Tensor, rows: Choice, columns: Choice) -> None:
+def scatter_add(matrix: Tensor, block: Tensor, place: Place) -> None:
     """Add a block to a submatrix, in place.
 
     Args:
-        matrix: tensor of one or two axes.
-        block: what to add.
-        rows, columns: the place.
+        matrix: tensor of the shape that the place is made for.
+        block: contiguous tensor of the submatrix's shape.
+        place: of the submatrix.
 
     Example:
         >>> vector = torch.zeros(3)
-        >>> scatter_add(vector, torch.ones(1), torch.tensor([1]), None)
+        >>> scatter_add(vector, torch.ones(1), Place(vector, rows=torch.tensor([1])))
         >>> vector
         tensor([0., 1., 0.])
     """
-    if _on_cpu(matrix, block):
-        cpu.scatter_add(matrix, block, rows, columns)
+    if place.native is not None and _native(matrix) and _native(block):
+        cpu.scatter_add(matrix, block, place.native)
         torch.autograd.graph.increment_version(matrix)  # the kernel writes behind torch's back
     else:
-        tensor.scatter_add(matrix, block, rows, columns)
+        tensor.scatter_add(matrix, block, place.rows, place.columns)
 
 
-def sgd(
-    parameter: Tensor, momentum: Tensor | None, gradient: Tensor, rows: Choice, columns: Choice, step: SgdStep
-) -> None:
+def sgd(parameter: Tensor, momentum: Tensor | None, gradient: Tensor, place: Place, step: SgdStep) -> None:
     """Make one step of SGD on a submatrix of a parameter and of its momentum; the rest stays as it is.
 
     Args:
-        parameter: tensor of one or two axes.
+        parameter: tensor of the shape that the place is made for.
         momentum: like the parameter; None for SGD without.
         gradient: block of the submatrix's gradient.
-        rows, columns: the place.
+        place: of the submatrix.
         step: the numbers.
 
     Example:
         >>> parameter = torch.ones(3)
-        >>> sgd(parameter, None, torch.ones(1), torch.tensor([1]), None, SgdStep(lr=0.5))
+        >>> sgd(parameter, None, torch.ones(1), Place(parameter, torch.tensor([1])), SgdStep(lr=0.5))
         >>> parameter
         tensor([1.0000, 0.5000, 1.0000])
     """
-    if _on_cpu(parameter, momentum, gradient):
-        cpu.sgd(parameter, momentum, gradient, rows, columns, step)
+    operands = (parameter, gradient) if momentum is None else (parameter, gradient, momentum)
+    if place.native is not None and all(map(_native, operands)):
+        cpu.sgd(parameter, momentum, gradient, place.native, step)
         torch.autograd.graph.increment_version(parameter)
     else:
-        tensor.sgd(parameter, momentum, gradient, rows, columns, step)
+        tensor.sgd(parameter, momentum, gradient, place.rows, place.columns, step)
 
 
 def adam(
     parameter: Tensor,
-    first: Tensor,
-    second: Tensor,
-    largest: Tensor | None,
+    moments: tuple[Tensor, Tensor, Tensor | None],
     gradient: Tensor,
-    rows: Choice,
-    columns: Choice,
+    place: Place,
     step: AdamStep,
 ) -> None:
     """Make one step of Adam or AdamW on a submatrix of a parameter and of its moments; the rest stays as it is.
 
     Args:
-        parameter: tensor of one or two axes.
-        first, second: the moments, like the parameter.
-        largest: the largest second moments so far; None without.
+        parameter: tensor of the shape that the place is made for.
+        moments: the first, the second, and the largest second ones so far (None without), like the parameter.
         gradient: block of the submatrix's gradient.
-        rows, columns: the place.
+        place: of the submatrix.
         step: the numbers.
 
     Example:
-        >>> parameter, first, second = torch.ones(3), torch.zeros(3), torch.zeros(3)
+        >>> parameter, moments = torch.ones(3), (torch.zeros(3), torch.zeros(3), None)
         >>> numbers = AdamStep(0.5, 0.9, 0.999, 0.0, 0.0, correction1=1 - 0.9, correction2=1 - 0.999)
-        >>> adam(parameter, first, second, None, torch.ones(1), torch.tensor([1]), None, numbers)
+        >>> adam(parameter, moments, torch.ones(1), Place(parameter, torch.tensor([1])), numbers)
         >>> parameter
         tensor([1.0000, 0.5000, 1.0000])
     """
-    if _on_cpu(parameter, first, second, largest, gradient):
-        cpu.adam(parameter, first, second, largest, gradient, rows, columns, step)
+    operands = (parameter, gradient, *(moment for moment in moments if moment is not None))
+    if place.native is not None and all(map(_native, operands)):
+        cpu.adam(parameter, moments, gradient, place.native, step)
         torch.autograd.graph.increment_version(parameter)
     else:
-        tensor.adam(parameter, first, second, largest, gradient, rows, columns, step)
+        tensor.adam(parameter, moments, gradient, place.rows, place.columns, step)

@@ -19,6 +19,7 @@ from thinned.nn import Dropout
 from thinned.ops import HIGHEST, PENDING, draw
 
 STYLES = ("random", "slice")
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ class _Pick(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, vector: Tensor, rows: Tensor) -> Tensor:
-        ctx.vector, ctx.rows = vector, rows
-        return submatrix.gather(vector, rows, None)
+        ctx.vector, ctx.place = vector, submatrix.Place(vector, rows)
+        return submatrix.gather(vector, ctx.place)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return SubmatrixGrad(ctx.vector, grad.contiguous(), ctx.rows), None
+        return SubmatrixGrad(ctx.vector, grad.contiguous(), ctx.place), None
 
 
 class Chain(nn.Sequential):
@@ -179,11 +180,12 @@ class Chain(nn.Sequential):
         if site._key is not None:
             seed, stream, window = site._key.take(torch.Size((rows, units)))
         else:
-            word = draw(x.device if x.is_cuda else torch.device("cpu"))
-            seed, stream, window = int(word) & HIGHEST, 0, None
+            seed, stream, window = int(draw(x.device if x.is_cuda else CPU)) & HIGHEST, 0, None
         total, start = (window.shape[0], window.start[0]) if window else (rows, 0)
         k = units_kept(units, site.p, self.multiple_of)
         index = cpu.units(units, k, self.groups, seed, stream, self.units == "slice")
+        if self.groups == 1:
+            return Units(index if x.is_cpu else index.to(x.device), (0, rows), units / k)
         first = start * self.groups // max(total, 1)
         last = max(start + rows - 1, start) * self.groups // max(total, 1)
         edges = (-(-group * total // self.groups) - start for group in range(first + 1, last + 1))

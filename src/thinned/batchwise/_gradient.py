@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from thinned import submatrix
-from thinned.submatrix import Choice
+from thinned.submatrix import Place
 
 aten = torch.ops.aten
 
@@ -15,10 +15,10 @@ aten = torch.ops.aten
 class _State:
     """What a gradient holds: a block and its place, or, once `dense` is there, that alone."""
 
-    __slots__ = ("block", "columns", "dense", "rows")
+    __slots__ = ("block", "dense", "place")
 
-    def __init__(self, block: Tensor | None, rows: Choice, columns: Choice, dense: Tensor | None = None) -> None:
-        self.block, self.rows, self.columns, self.dense = block, rows, columns, dense
+    def __init__(self, block: Tensor | None, place: Place | None, dense: Tensor | None = None) -> None:
+        self.block, self.place, self.dense = block, place, dense
 
 
 class SubmatrixGrad(Tensor):
@@ -30,13 +30,13 @@ class SubmatrixGrad(Tensor):
 
     Args:
         parameter: the tensor whose gradient it is; shape, strides, dtype and device are taken from it.
-        block: the values at the place, in row-major order.
-        rows: int64 indices, ascending, none twice; None for all.
-        columns: likewise; None for all, and for a vector.
+        block: the values of the submatrix.
+        place: where it is.
 
     Example:
         >>> weight = torch.zeros(2, 3)
-        >>> grad = SubmatrixGrad(weight, torch.ones(1, 2), rows=torch.tensor([1]), columns=torch.tensor([0, 2]))
+        >>> place = thinned.submatrix.Place(weight, rows=torch.tensor([1]), columns=torch.tensor([0, 2]))
+        >>> grad = SubmatrixGrad(weight, torch.ones(1, 2), place)
         >>> grad.shape, grad.block
         (torch.Size([2, 3]), tensor([[1., 1.]]))
         >>> grad + 0
@@ -52,8 +52,8 @@ class SubmatrixGrad(Tensor):
     _state: _State
 
     @staticmethod
-    def __new__(cls, parameter: Tensor, block: Tensor, rows: Choice = None, columns: Choice = None) -> "SubmatrixGrad":
-        return cls._of(parameter, _State(block, rows, columns))
+    def __new__(cls, parameter: Tensor, block: Tensor, place: Place) -> "SubmatrixGrad":
+        return cls._of(parameter, _State(block, place))
 
     def __init__(self, *_: Any, **__: Any) -> None:
         """Everything is done in `__new__`, as torch's subclasses do."""
@@ -72,14 +72,9 @@ class SubmatrixGrad(Tensor):
         return self._state.block
 
     @property
-    def rows(self) -> Choice:
-        """Rows of the place; None for all."""
-        return self._state.rows
-
-    @property
-    def columns(self) -> Choice:
-        """Columns of the place; None for all."""
-        return self._state.columns
+    def place(self) -> Place | None:
+        """Where the block is; None once the gradient is dense."""
+        return self._state.place
 
     def dense(self) -> Tensor:
         """Return the gradient as an ordinary tensor, and be that from now on: the memory is shared.
@@ -88,16 +83,23 @@ class SubmatrixGrad(Tensor):
             A plain tensor of the full shape.
 
         Example:
-            >>> SubmatrixGrad(torch.zeros(3), torch.ones(1), torch.tensor([2])).dense()
+            >>> vector = torch.zeros(3)
+            >>> place = thinned.submatrix.Place(vector, rows=torch.tensor([2]))
+            >>> SubmatrixGrad(vector, torch.ones(1), place).dense()
             tensor([0., 0., 1.])
         """
         state = self._state
         if state.dense is None:
-            assert state.block is not None
-            dense = torch.empty_strided(self.shape, self.stride(), dtype=self.dtype, device=self.device).zero_()
-            submatrix.scatter_add(dense, state.block, state.rows, state.columns)
-            state.dense, state.block, state.rows, state.columns = dense, None, None, None
+            state.dense, state.block, state.place = self._scattered(), None, None
         return state.dense
+
+    def _scattered(self) -> Tensor:
+        block, place = self._state.block, self._state.place
+        assert block is not None
+        assert place is not None
+        dense = torch.empty_strided(self.shape, self.stride(), dtype=self.dtype, device=self.device).zero_()
+        submatrix.scatter_add(dense, block, place)
+        return dense
 
     def same_place(self, other: object) -> bool:
         """Tell whether another gradient has its block at the same place.
@@ -109,14 +111,12 @@ class SubmatrixGrad(Tensor):
             True if both are sparse and have the same rows and columns.
 
         Example:
-            >>> grad = SubmatrixGrad(torch.zeros(3), torch.ones(1), torch.tensor([2]))
-            >>> grad.same_place(torch.zeros(3))
+            >>> vector = torch.zeros(3)
+            >>> place = thinned.submatrix.Place(vector, rows=torch.tensor([2]))
+            >>> SubmatrixGrad(vector, torch.ones(1), place).same_place(vector)
             False
         """
-        if not isinstance(other, SubmatrixGrad) or self.block is None or other.block is None:
-            return False
-        pairs = (self.rows, other.rows), (self.columns, other.columns)
-        return self.shape == other.shape and all(_same(a, b) for a, b in pairs)
+        return isinstance(other, SubmatrixGrad) and self.place is not None and self.place == other.place
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         if self.block is None:
@@ -125,8 +125,8 @@ class SubmatrixGrad(Tensor):
         return f"SubmatrixGrad({place} of {' x '.join(map(str, self.shape))}, {self.block!r})"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "SubmatrixGrad":
-        parts = (self._state.block, self._state.rows, self._state.columns, self._state.dense)
-        copy = self._of(self, _State(*(None if part is None else part.clone() for part in parts)))
+        block, dense = (None if part is None else part.clone() for part in (self._state.block, self._state.dense))
+        copy = self._of(self, _State(block, self.place, dense))
         memo[id(self)] = copy
         return copy
 
@@ -145,10 +145,6 @@ class SubmatrixGrad(Tensor):
             if result is not NotImplemented:
                 return result
         return _on_dense(func, args, kwargs or {})
-
-
-def _same(a: Choice, b: Choice) -> bool:
-    return a is b or (a is not None and b is not None and torch.equal(a, b))
 
 
 def _on_dense(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -177,9 +173,7 @@ def _clone(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     grad = args[0]
     if grad.block is None:
         return func(grad.dense(), **kwargs)
-    dense = torch.empty_strided(grad.shape, grad.stride(), dtype=grad.dtype, device=grad.device).zero_()
-    submatrix.scatter_add(dense, grad.block, grad.rows, grad.columns)
-    return dense
+    return grad._scattered()
 
 
 def _scale(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -194,7 +188,7 @@ def _scale(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return grad
     if block.dtype != grad.dtype:
         return NotImplemented
-    return SubmatrixGrad._of(grad, _State(block, grad.rows, grad.columns))
+    return SubmatrixGrad._of(grad, _State(block, grad.place))
 
 
 def _add(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -202,7 +196,7 @@ def _add(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not isinstance(grad, SubmatrixGrad) or not grad.same_place(other):
         return NotImplemented
     block = func(grad.block, other.block, **kwargs)
-    return grad if block is grad.block else SubmatrixGrad._of(grad, _State(block, grad.rows, grad.columns))
+    return grad if block is grad.block else SubmatrixGrad._of(grad, _State(block, grad.place))
 
 
 def _zero(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001

@@ -1,9 +1,11 @@
 """The thinned linear map: a product with chosen rows and columns of a weight, and its gradients."""
 
+import functools
+import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,49 +15,95 @@ from thinned import submatrix
 from thinned._errors import KindError, RangeError
 from thinned.batchwise._gradient import SubmatrixGrad
 from thinned.ops import PENDING
-from thinned.submatrix import Choice
+from thinned.submatrix import Place
 
 # Elements of a weight that are gathered at a time. One piece of memory serves all layers, forward and backward: it
 # stays in the cache, nothing that is gathered is kept for backward, and there are no fresh pages to be faulted in.
 PIECE = 1 << 22
-
-_local = threading.local()
-
-
-def _scratch(shape: tuple[int, int], like: Tensor) -> Tensor:
-    if not like.is_cpu:
-        return torch.empty(shape, dtype=like.dtype, device=like.device)
-    count = shape[0] * shape[1]
-    buffer: Tensor | None = getattr(_local, "buffer", None)
-    if buffer is None or buffer.dtype != like.dtype or buffer.numel() < count:
-        buffer = _local.buffer = torch.empty(count, dtype=like.dtype, device=like.device)
-    return buffer[:count].view(shape)
+MOST_VIEWS = 64  # shapes of blocks that are remembered
+WHOLE = slice(None)
 
 
-def _group(choice: Choice, group: int) -> Choice:
-    return None if choice is None else choice[group]
+class Group(NamedTuple):
+    """One group of a batch: its rows, and where its submatrices are."""
+
+    first: int
+    last: int
+    weight: Place
+    bias: Place | None
 
 
-def _pieces(weight: Tensor, rows: Choice, columns: Choice, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
-    """Yield the submatrix some rows at a time, each valid until the next, with the rows' place in the submatrix."""
-    height, width = submatrix.shape(weight, rows, columns)
-    if rows is None and columns is None:
-        yield slice(0, height), weight.to(dtype)
-        return
+class _Scratch(threading.local):
+    """Memory for one block at a time."""
+
+    def __init__(self) -> None:
+        self.memory = torch.empty(0, dtype=torch.uint8, device="cpu")
+        self.views: dict[tuple[tuple[int, ...], torch.dtype], Tensor] = {}
+
+    def block(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Return a block that is valid until the next call in this thread."""
+        if not like.is_cpu:
+            return torch.empty(shape, dtype=like.dtype, device=like.device)
+        view = self.views.get((shape, like.dtype))
+        if view is None:
+            size = math.prod(shape) * like.element_size()
+            if size > self.memory.numel() or len(self.views) == MOST_VIEWS:
+                self.views.clear()  # they would keep the old memory
+                self.memory = torch.empty(max(size, self.memory.numel()), dtype=torch.uint8, device="cpu")
+            view = self.views[shape, like.dtype] = self.memory[:size].view(like.dtype).view(shape)
+        return view
+
+
+_scratch = _Scratch()
+
+
+def _pieces(weight: Tensor, place: Place, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the submatrix some rows at a time, with their place in it; each is valid until the next."""
+    height, width = place.shape
     step = max(PIECE // max(width, 1), 1)
+    if step >= height:
+        block = submatrix.gather(weight, place, _scratch.block(place.shape, weight))
+        yield WHOLE, block if dtype is weight.dtype else block.to(dtype)
+        return
+    rows = torch.arange(height, device=weight.device) if place.rows is None else place.rows
     for first in range(0, height, step):
-        at = slice(first, min(first + step, height))
-        if rows is None:
-            chosen = None if step >= height else torch.arange(at.start, at.stop, device=weight.device)
-        else:
-            chosen = rows[at]
-        block = _scratch((at.stop - at.start, width), weight)
-        yield at, submatrix.gather(weight, chosen, columns, block).to(dtype)
+        part = Place(weight, rows[first : first + step], place.columns)
+        block = submatrix.gather(weight, part, _scratch.block(part.shape, weight))
+        yield slice(first, first + step), block.to(dtype)
 
 
-def _product(out: Tensor, a: Tensor, b: Tensor, scale: float, add: bool = False) -> None:
-    """Write scale * a @ b to `out`, or add it."""
-    torch.addmm(out, a, b, beta=1 if add else 0, alpha=scale, out=out)
+@functools.cache
+def _zero(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return what `torch.addmm` wants as a summand where there is none; it is not read."""
+    with torch.inference_mode(False):
+        return torch.zeros((), dtype=dtype, device=device)
+
+
+def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None, group: Group, scale: float) -> Tensor:
+    """Return scale * x @ W^T + b for one group."""
+    start, beta = _zero(x.dtype, x.device), 0
+    if bias is not None:
+        start, beta = bias if group.bias is None else submatrix.gather(bias, group.bias), 1
+        start = start if start.dtype is x.dtype else start.to(x.dtype)
+    output = None
+    for at, block in _pieces(weight, group.weight, x.dtype):
+        if at is WHOLE:
+            return torch.addmm(start, x, block.t(), beta=beta, alpha=scale)
+        if output is None:
+            output = torch.empty(x.shape[0], group.weight.shape[0], dtype=x.dtype, device=x.device)
+        torch.addmm(start[at] if beta else start, x, block.t(), beta=beta, alpha=scale, out=output[:, at])
+    assert output is not None
+    return output
+
+
+def _multiply_back(grad: Tensor, weight: Tensor, group: Group, scale: float) -> Tensor:
+    """Return scale * grad @ W for one group."""
+    output = None
+    for at, block in _pieces(weight, group.weight, grad.dtype):
+        start = _zero(grad.dtype, grad.device) if output is None else output
+        output = torch.addmm(start, grad[:, at], block, beta=int(output is not None), alpha=scale)
+    assert output is not None
+    return output
 
 
 class _Linear(torch.autograd.Function):
@@ -63,87 +111,68 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        input: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        place: tuple[Choice, Choice, float, Sequence[int]],
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, groups: Sequence[Group], scale: float
     ) -> Tensor:
-        rows, columns, scale, bounds = place
-        ctx.place = place
-        ctx.bias = bias
+        ctx.groups, ctx.scale, ctx.bias = groups, scale, bias
         ctx.save_for_backward(input, weight)
-        height = weight.shape[0] if rows is None else rows.shape[1]
-        output = torch.empty(input.shape[0], height, dtype=input.dtype, device=input.device)
-        for group, (first, last) in enumerate(pairwise(bounds)):
-            chosen, x, y = _group(rows, group), input[first:last], output[first:last]
-            if bias is not None:
-                y.copy_(bias if chosen is None else submatrix.gather(bias, chosen, None))
-            for at, block in _pieces(weight, chosen, _group(columns, group), input.dtype):
-                _product(y[:, at], x, block.t(), scale, add=bias is not None)
-        return output
+        if len(groups) == 1:
+            return _multiply(input, weight, bias, groups[0], scale)
+        return torch.cat([_multiply(input[g.first : g.last], weight, bias, g, scale) for g in groups])
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         ctx.metadata.pop(PENDING, None)
-        rows, columns, scale, bounds = ctx.place
-        input, weight = ctx.saved_tensors
-        bias = ctx.bias
-        to_input = torch.empty_like(input) if ctx.needs_input_grad[0] else None
-        to_weight = _Collected(weight, rows, columns) if ctx.needs_input_grad[1] else None
-        to_bias = _Collected(bias, rows, None) if ctx.needs_input_grad[2] else None
-        for group, (first, last) in enumerate(pairwise(bounds)):
-            g, x = grad[first:last], input[first:last]
-            if to_input is not None:
-                added = False
-                for at, block in _pieces(weight, _group(rows, group), _group(columns, group), grad.dtype):
-                    _product(to_input[first:last], g[:, at], block, scale, add=added)
-                    added = True
-            if to_weight is not None:
-                block = torch.empty(g.shape[1], x.shape[1], dtype=grad.dtype, device=grad.device)
-                _product(block, g.t(), x, scale)
-                to_weight.add(group, block)
-            if to_bias is not None:
-                to_bias.add(group, g.sum(0))
-        return (
-            to_input,
-            None if to_weight is None else to_weight.gradient(),
-            None if to_bias is None else to_bias.gradient(),
-            None,
-        )
+        if torch.is_grad_enabled():
+            return _backward_once(ctx, grad)
+        return _backward(ctx, grad)
 
 
-class _Collected:
-    """The gradient of a parameter: a submatrix where there is one group, the sum over them where there are more."""
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    input, weight = ctx.saved_tensors
+    groups, scale, bias = ctx.groups, ctx.scale, ctx.bias
+    wants_input, wants_weight, wants_bias, *_ = ctx.needs_input_grad
+    zero = _zero(grad.dtype, grad.device)
+    to_input, to_weight, to_bias = [], [], []
+    for group in groups:
+        whole = len(groups) == 1
+        g, x = (grad, input) if whole else (grad[group.first : group.last], input[group.first : group.last])
+        if wants_input:
+            to_input.append(_multiply_back(g, weight, group, scale))
+        if wants_weight:
+            to_weight.append(torch.addmm(zero, g.t(), x, beta=0, alpha=scale))
+        if wants_bias:
+            to_bias.append(g.sum(0))
+    return (
+        (to_input[0] if len(groups) == 1 else torch.cat(to_input)) if wants_input else None,
+        _collected(weight, to_weight, [group.weight for group in groups]) if wants_weight else None,
+        _collected(bias, to_bias, [group.bias for group in groups]) if wants_bias else None,
+        None,
+        None,
+    )
 
-    def __init__(self, parameter: Tensor, rows: Choice, columns: Choice) -> None:
-        self.parameter, self.rows, self.columns = parameter, rows, columns
-        chosen = next((choice for choice in (rows, columns) if choice is not None), None)
-        self.sum: Tensor | None = None
-        if chosen is None or chosen.shape[0] > 1:
-            self.sum = torch.zeros_like(parameter)
 
-    def add(self, group: int, block: Tensor) -> None:
-        rows, columns = _group(self.rows, group), _group(self.columns, group)
-        block = block.to(self.parameter.dtype)
-        if self.sum is None:
-            self.block = block
-        else:
-            submatrix.scatter_add(self.sum, block, rows, columns)
+# It costs 5 us, and is of use only where somebody means to differentiate the gradient: it says that it cannot be done.
+_backward_once = once_differentiable(_backward)
 
-    def gradient(self) -> Tensor:
-        if self.sum is not None:
-            return self.sum
-        return SubmatrixGrad(self.parameter, self.block, _group(self.rows, 0), _group(self.columns, 0))
+
+def _collected(parameter: Tensor, blocks: list[Tensor], places: Sequence[Place | None]) -> Tensor:
+    """Return the gradient of a parameter: of one group a submatrix, of more the dense sum."""
+    if len(blocks) == 1:
+        block, place = blocks[0], places[0]
+        block = block if block.dtype is parameter.dtype else block.to(parameter.dtype)
+        return block if place is None else SubmatrixGrad(parameter, block, place)
+    total = torch.zeros_like(parameter)
+    for block, place in zip(blocks, places, strict=True):
+        submatrix.scatter_add(total, block.to(parameter.dtype), place or Place(parameter))
+    return total
 
 
 def linear(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    rows: Choice = None,
-    columns: Choice = None,
+    rows: Tensor | None = None,
+    columns: Tensor | None = None,
     scale: float = 1.0,
     bounds: Sequence[int] | None = None,
 ) -> Tensor:
@@ -173,22 +202,35 @@ def linear(
 
     Source: Graham, Reizenstein and Robinson, "Efficient batchwise dropout training using submatrices", 2015.
     """
-    groups = {choice.shape[0] for choice in (rows, columns) if choice is not None}
+    given = [choice for choice in (rows, columns) if choice is not None]
+    edges = (0, len(input)) if bounds is None else tuple(bounds)
+    if any(choice.shape[0] != len(edges) - 1 for choice in given):
+        raise RangeError(
+            f"`rows` and `columns` must be of as many groups as `bounds` says, {len(edges) - 1}, but got "
+            f"{' and '.join(str(choice.shape[0]) for choice in given)}."
+        )
     width = weight.shape[1] if columns is None else columns.shape[1]
-    if input.shape[-1] != width or input.dim() < 2:
+    if input.dim() < 2 or input.shape[-1] != width:
         raise RangeError(f"`input` must have shape (batch, ..., {width}), but got {tuple(input.shape)}.")
-    if len(groups) > 1 or (groups and bounds is None and groups != {1}):
-        raise RangeError(f"`rows` and `columns` must be of one group each without `bounds`, but got {sorted(groups)}.")
+    flat = input if input.dim() == 2 else input.reshape(-1, width)
+    each = 1 if input.dim() == 2 else math.prod(input.shape[1:-1])
+    groups = []
+    for number, (first, last) in enumerate(pairwise(edges)):
+        row, column = (None if choice is None else choice[number] for choice in (rows, columns))
+        to_bias = None if row is None or bias is None else Place(bias, row)
+        groups.append(Group(each * first, each * last, Place(weight, row, column), to_bias))
     if torch.is_autocast_enabled(input.device.type):
-        input = input.to(torch.get_autocast_dtype(input.device.type))
+        with torch.autocast(input.device.type, enabled=False):
+            output = _apply(flat.to(torch.get_autocast_dtype(input.device.type)), weight, bias, groups, scale)
     elif input.dtype != weight.dtype:
         raise KindError(f"`input` must have the weight's dtype, {weight.dtype}, but got {input.dtype}.")
-    flat = input.reshape(-1, width)
-    each = flat.shape[0] // input.shape[0] if input.shape[0] else 1
-    edges = (0, flat.shape[0]) if bounds is None else tuple(each * bound for bound in bounds)
-    with torch.autocast(input.device.type, enabled=False):
-        output: Tensor = _Linear.apply(flat, weight, bias, (rows, columns, scale, edges))
+    else:
+        output = _apply(flat, weight, bias, groups, scale)
     return output if input.dim() == 2 else output.view(*input.shape[:-1], output.shape[-1])
+
+
+# As in `thinned.ops`: past the search for functorch's wrappers in the groups.
+_apply: Callable[..., Tensor] = super(torch.autograd.Function, _Linear).apply
 
 
 class Linear(torch.nn.Linear):
@@ -213,8 +255,8 @@ class Linear(torch.nn.Linear):
     def forward(
         self,
         input: Tensor,
-        rows: Choice = None,
-        columns: Choice = None,
+        rows: Tensor | None = None,
+        columns: Tensor | None = None,
         scale: float = 1.0,
         bounds: Sequence[int] | None = None,
     ) -> Tensor:

@@ -19,6 +19,7 @@ PATHS = tuple(("portable", "avx2", "avx512")[number] for number in _cpu.availabl
 _NUMBERS = {"portable": 0, "avx2": 1, "avx512": 2}
 _BEST = _NUMBERS[PATHS[-1]]
 _THREADED = 1 << 15  # elements; below this the kernel never uses a second thread
+Place = tuple[int, int, int, int, int]  # as the extension takes it: addresses of the indices, then sizes
 SUBMATRIX_DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16})
 
 
@@ -83,75 +84,78 @@ def dropout(
         _cpu.dropout_strided(x, y, sizes, steps, output_steps, place.strides, start, dtype, *law)
 
 
-def _place(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> tuple[_cpu.Place, int]:
-    """Return where a submatrix is, and how many threads it is worth."""
-    width = matrix.shape[-1]
-    if matrix.dim() == 1:  # a vector is a matrix of one row, and its rows are columns
-        rows, columns, height = None, rows, 1
+def place(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> Place:
+    """Return where a submatrix is, for the functions below; it holds addresses of the indices, not the indices.
+
+    Args:
+        matrix: tensor of one or two axes, or one that will be taken whole.
+        rows: int64 indices, ascending, none twice; None for all.
+        columns: likewise; None for a vector.
+
+    Returns:
+        The place in any contiguous matrix of this shape.
+
+    Example:
+        >>> _ = place(torch.empty(2, 3), None, None)
+    """
+    if matrix.dim() != 2:  # a vector is a matrix of one row, and its rows are columns
+        rows, columns, height, width = None, rows, 1, matrix.numel()
     else:
-        height = matrix.shape[0]
-    row_count = height if rows is None else rows.numel()
-    column_count = width if columns is None else columns.numel()
-    row_address = 0 if rows is None else rows.data_ptr()
-    column_address = 0 if columns is None else columns.data_ptr()
-    threads = 1 if row_count * column_count <= _THREADED else torch.get_num_threads()
-    return _cpu.Place(row_address, column_address, width, row_count, column_count), threads
+        height, width = matrix.shape
+    return (
+        0 if rows is None else rows.data_ptr(),
+        0 if columns is None else columns.data_ptr(),
+        width,
+        height if rows is None else rows.numel(),
+        width if columns is None else columns.numel(),
+    )
 
 
-def gather(
-    matrix: Tensor,  # (n, m) or (n,), contiguous
-    block: Tensor,  # (rows, columns) or (rows,), contiguous
-    rows: Tensor | None,
-    columns: Tensor | None,
-    path: str | None = None,
-) -> None:
+def _launch(matrix: Tensor, path: str | None) -> tuple[int, int, int]:
+    return DTYPES[matrix.dtype], torch.get_num_threads(), _BEST if path is None else _NUMBERS[path]
+
+
+def gather(matrix: Tensor, block: Tensor, place: Place, path: str | None = None) -> None:
     """Copy a submatrix into a block.
 
     Args:
-        matrix: contiguous tensor of a dtype in `SUBMATRIX_DTYPES`, of one or two axes.
+        matrix: contiguous tensor of a dtype in `SUBMATRIX_DTYPES`.
         block: contiguous tensor for the result.
-        rows: int64 indices, ascending, none twice; None for all.
-        columns: likewise; None for a vector.
+        place: of the submatrix.
         path: code path to force, one of `PATHS`.
 
     Example:
         >>> matrix, block = torch.arange(6.0).view(2, 3), torch.empty(1, 2)
-        >>> gather(matrix, block, torch.tensor([1]), torch.tensor([0, 2]))
+        >>> rows, columns = torch.tensor([1]), torch.tensor([0, 2])
+        >>> gather(matrix, block, place(matrix, rows, columns))
         >>> block
         tensor([[3., 5.]])
     """
-    place, threads = _place(matrix, rows, columns)
-    number = _BEST if path is None else _NUMBERS[path]
-    _cpu.gather(matrix.data_ptr(), block.data_ptr(), place, DTYPES[matrix.dtype], threads, number)
+    _cpu.gather(matrix.data_ptr(), block.data_ptr(), place, *_launch(matrix, path))
 
 
-def scatter_add(
-    matrix: Tensor, block: Tensor, rows: Tensor | None, columns: Tensor | None, path: str | None = None
-) -> None:
+def scatter_add(matrix: Tensor, block: Tensor, place: Place, path: str | None = None) -> None:
     """Add a block to a submatrix, in place.
 
     Args:
         matrix: as for `gather`.
         block: what to add.
-        rows, columns, path: as for `gather`.
+        place, path: as for `gather`.
 
     Example:
-        >>> matrix = torch.zeros(2, 3)
-        >>> scatter_add(matrix, torch.tensor([[1.0, 2.0]]), torch.tensor([1]), torch.tensor([0, 2]))
+        >>> matrix, rows, columns = torch.zeros(2, 3), torch.tensor([1]), torch.tensor([0, 2])
+        >>> scatter_add(matrix, torch.tensor([[1.0, 2.0]]), place(matrix, rows, columns))
         >>> matrix[1]
         tensor([1., 0., 2.])
     """
-    place, threads = _place(matrix, rows, columns)
-    number = _BEST if path is None else _NUMBERS[path]
-    _cpu.scatter_add(matrix.data_ptr(), block.data_ptr(), place, DTYPES[matrix.dtype], threads, number)
+    _cpu.scatter_add(matrix.data_ptr(), block.data_ptr(), place, *_launch(matrix, path))
 
 
 def sgd(
     parameter: Tensor,
     momentum: Tensor | None,
     gradient: Tensor,
-    rows: Tensor | None,
-    columns: Tensor | None,
+    place: Place,
     step: SgdStep,
     path: str | None = None,
 ) -> None:
@@ -161,29 +165,24 @@ def sgd(
         parameter: as the matrix of `gather`.
         momentum: like the parameter; None for SGD without.
         gradient: block of the submatrix's gradient.
-        rows, columns, path: as for `gather`.
+        place, path: as for `gather`.
         step: the numbers.
 
     Example:
-        >>> parameter = torch.ones(3)
-        >>> sgd(parameter, None, torch.ones(1), torch.tensor([1]), None, SgdStep(lr=0.5))
+        >>> parameter, row = torch.ones(3), torch.tensor([1])
+        >>> sgd(parameter, None, torch.ones(1), place(parameter, row, None), SgdStep(lr=0.5))
         >>> parameter
         tensor([1.0000, 0.5000, 1.0000])
     """
-    place, threads = _place(parameter, rows, columns)
-    number = _BEST if path is None else _NUMBERS[path]
-    dtype, state = DTYPES[parameter.dtype], 0 if momentum is None else momentum.data_ptr()
-    _cpu.sgd(parameter.data_ptr(), state, gradient.data_ptr(), place, step, dtype, threads, number)
+    state = 0 if momentum is None else momentum.data_ptr()
+    _cpu.sgd(parameter.data_ptr(), state, gradient.data_ptr(), place, step, *_launch(parameter, path))
 
 
 def adam(
     parameter: Tensor,
-    first: Tensor,
-    second: Tensor,
-    largest: Tensor | None,
+    moments: tuple[Tensor, Tensor, Tensor | None],
     gradient: Tensor,
-    rows: Tensor | None,
-    columns: Tensor | None,
+    place: Place,
     step: AdamStep,
     path: str | None = None,
 ) -> None:
@@ -191,25 +190,21 @@ def adam(
 
     Args:
         parameter: as the matrix of `gather`.
-        first, second: the moments, like the parameter.
-        largest: the largest second moments so far; None without.
+        moments: the first, the second, and the largest second ones so far (None without), like the parameter.
         gradient: block of the submatrix's gradient.
-        rows, columns, path: as for `gather`.
+        place, path: as for `gather`.
         step: the numbers.
 
     Example:
-        >>> parameter, first, second = torch.ones(3), torch.zeros(3), torch.zeros(3)
+        >>> parameter, row, moments = torch.ones(3), torch.tensor([1]), (torch.zeros(3), torch.zeros(3), None)
         >>> numbers = AdamStep(0.5, 0.9, 0.999, 0.0, 0.0, correction1=1 - 0.9, correction2=1 - 0.999)
-        >>> adam(parameter, first, second, None, torch.ones(1), torch.tensor([1]), None, numbers)
+        >>> adam(parameter, moments, torch.ones(1), place(parameter, row, None), numbers)
         >>> parameter
         tensor([1.0000, 0.5000, 1.0000])
     """
-    place, threads = _place(parameter, rows, columns)
-    number = _BEST if path is None else _NUMBERS[path]
-    largest_address = 0 if largest is None else largest.data_ptr()
-    dtype, address = DTYPES[parameter.dtype], gradient.data_ptr()
-    moments = first.data_ptr(), second.data_ptr(), largest_address
-    _cpu.adam(parameter.data_ptr(), moments, address, place, step, dtype, threads, number)
+    first, second, largest = moments
+    state = first.data_ptr(), second.data_ptr(), 0 if largest is None else largest.data_ptr()
+    _cpu.adam(parameter.data_ptr(), state, gradient.data_ptr(), place, step, *_launch(parameter, path))
 
 
 def units(n: int, k: int, groups: int, seed: int, stream: int, slices: bool = False) -> Tensor:

@@ -229,9 +229,7 @@ def sgd(
 
 def adam(
     parameter: Tensor,
-    first: Tensor,
-    second: Tensor,
-    largest: Tensor | None,
+    moments: tuple[Tensor, Tensor, Tensor | None],
     gradient: Tensor,
     rows: Tensor | None,
     columns: Tensor | None,
@@ -241,19 +239,19 @@ def adam(
 
     Args:
         parameter: tensor of one or two axes.
-        first, second: the moments, like the parameter.
-        largest: the largest second moments so far; None without.
+        moments: the first, the second, and the largest second ones so far (None without), like the parameter.
         gradient: block of the submatrix's gradient.
         rows, columns: as for `gather`.
         step: the numbers.
 
     Example:
-        >>> parameter, first, second = torch.ones(3), torch.zeros(3), torch.zeros(3)
+        >>> parameter, moments = torch.ones(3), (torch.zeros(3), torch.zeros(3), None)
         >>> numbers = AdamStep(0.5, 0.9, 0.999, 0.0, 0.0, correction1=1 - 0.9, correction2=1 - 0.999)
-        >>> adam(parameter, first, second, None, torch.ones(1), torch.tensor([1]), None, numbers)
+        >>> adam(parameter, moments, torch.ones(1), torch.tensor([1]), None, numbers)
         >>> parameter
         tensor([1.0000, 0.5000, 1.0000])
     """
+    first, second, largest = moments
     place = _index(parameter, rows, columns)
     weight, slope = parameter[place], -gradient if step.maximize else gradient
     if step.weight_decay != 0:
