@@ -1,0 +1,156 @@
+"""Which chains of a model are worth thinning, as a function of their shapes, of p and of the batch.
+
+Never a timing: a timing would make the masks depend on the machine. The costs below are those of `docs/benchmarks.md`,
+rounded; they are compared with each other, so a machine that is faster in all of them decides the same.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from thinned.batchwise._chain import Chain
+from thinned.batchwise._structure import Thinning, decide, leaves, watched
+from thinned.masks import units_kept
+from thinned.nn import Dropout
+
+# Nanoseconds of a training step.
+PRODUCT = 0.012  # one multiplication and addition inside a product of matrices
+UPDATE = 1.0  # the gradient of one weight, and its update by SGD with momentum
+GATHER = 0.6  # one weight into a block, forward and backward
+LAYER = 60e3  # what a thinned linear layer costs beside that, whatever its size
+WORTH = 0.95  # thin what takes at most this share of the time
+
+
+@dataclass(frozen=True)
+class ChainPlan:
+    """What thinning one chain means.
+
+    Attributes:
+        path: its name in the model; "" is the model itself.
+        module: the `nn.Sequential`.
+        layers: the names of its layers and these, with torch's dropout taken as thinned's.
+        decisions: for the place of each dropout layer in `layers`: what thinning it means, or why it cannot be done.
+        dense: multiplications of one example in its linear layers.
+        thinned: how many of them are left.
+        pays: whether a training step gets faster.
+    """
+
+    path: str
+    module: nn.Sequential
+    layers: Sequence[tuple[str, nn.Module]]
+    decisions: dict[int, Thinning | str]
+    dense: int
+    thinned: int
+    pays: bool
+
+    def saved_by(self, site: int) -> float:
+        """Return the share of the multiplications that thinning one dropout layer saves, alone.
+
+        Args:
+            site: its place in `layers`.
+
+        Returns:
+            A number in [0, 1).
+        """
+        found = self.decisions[site]
+        if not isinstance(found, Thinning) or not self.dense:
+            return 0.0
+        alone = _sizes([layer for _, layer in self.layers], {site: found}, multiple_of=1)
+        return 1 - sum(k * left for _, _, k, left in alone) / self.dense
+
+
+def chains(
+    model: nn.Module, batch: int = 100, groups: int = 1, multiple_of: int = 1, path: str = ""
+) -> Iterator[ChainPlan]:
+    """Yield a plan for each chain of a model, outermost `nn.Sequential`s first.
+
+    Args:
+        model: any module.
+        batch: examples of a training step.
+        groups: patterns for each batch.
+        multiple_of: what the number of kept units is rounded to.
+        path: the model's own name.
+
+    Yields:
+        Plans; a chain without dropout has none.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(800, 800), nn.ReLU(), nn.Dropout(0.5), nn.Linear(800, 800))
+        >>> [(plan.pays, plan.thinned / plan.dense) for plan in chains(net)]
+        [(True, 0.5)]
+    """
+    shared = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
+    seen: set[nn.Module] = set()
+
+    def walk(module: nn.Module, path: str) -> Iterator[ChainPlan]:
+        if module in seen:
+            return
+        seen.add(module)
+        inner: Iterator[tuple[str, nn.Module]]
+        if isinstance(module, nn.Sequential) and type(module) in (nn.Sequential, Chain) and not watched(module):
+            inner = leaves(module, path)
+            plan = _plan(path, module, shared, batch, groups, multiple_of)
+            if plan.decisions:
+                yield plan
+        else:
+            inner = ((f"{path}.{name}" if path else name, child) for name, child in module.named_children())
+        for name, child in inner:
+            yield from walk(child, name)
+
+    return walk(model, path)
+
+
+def _plan(
+    path: str, module: nn.Sequential, shared: Counter[int], batch: int, groups: int, multiple_of: int
+) -> ChainPlan:
+    named = [
+        (name, Dropout(layer.p) if type(layer) is nn.Dropout and not watched(layer) else layer)
+        for name, layer in leaves(module, path)
+    ]
+    layers = [layer for _, layer in named]
+    tied = any(isinstance(layer, nn.Linear) and shared[id(layer.weight)] > 1 for layer in layers)
+    decisions: dict[int, Thinning | str] = {
+        place: "a weight of this chain is shared with another layer" if tied else decide(layers, place, groups)
+        for place, layer in enumerate(layers)
+        if isinstance(layer, nn.modules.dropout._DropoutNd)
+    }
+    found = {place: decision for place, decision in decisions.items() if isinstance(decision, Thinning)}
+    sizes = _sizes(layers, found, multiple_of)
+    pays = bool(found) and _time(sizes, batch, groups) <= WORTH * sum(_dense_time(n, m, batch) for n, m, _, _ in sizes)
+    dense, thinned = sum(n * m for n, m, _, _ in sizes), sum(k * left for _, _, k, left in sizes)
+    return ChainPlan(path, module, named, decisions, dense, thinned, pays)
+
+
+def _sizes(
+    layers: Sequence[nn.Module], found: dict[int, Thinning], multiple_of: int
+) -> list[tuple[int, int, int, int]]:
+    """Return inputs and outputs of each linear layer, then the same of what is left of it."""
+    reads = {thinning.after: thinning for thinning in found.values()}
+    computes = {thinning.before: thinning for thinning in found.values() if thinning.before is not None}
+
+    def kept(thinning: Thinning | None, size: int) -> int:
+        site = layers[thinning.site] if thinning else None
+        return units_kept(size, site.p, multiple_of) if isinstance(site, Dropout) and site.p < 1.0 else size
+
+    return [
+        (n := layer.in_features, m := layer.out_features, kept(reads.get(place), n), kept(computes.get(place), m))
+        for place, layer in enumerate(layers)
+        if isinstance(layer, nn.Linear)
+    ]
+
+
+def _dense_time(inputs: int, outputs: int, batch: int) -> float:
+    return inputs * outputs * (3 * batch * PRODUCT + UPDATE)
+
+
+def _time(sizes: Sequence[tuple[int, int, int, int]], batch: int, groups: int) -> float:
+    total = 0.0
+    for n, m, k, left in sizes:
+        if (n, m) == (k, left):
+            total += _dense_time(n, m, batch)
+        else:
+            update = UPDATE * (k * left if groups == 1 else n * m) + (groups * k * left * UPDATE if groups > 1 else 0.0)
+            total += k * left * (3 * batch * PRODUCT + groups * GATHER) + update + groups * LAYER
+    return total
