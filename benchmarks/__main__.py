@@ -18,11 +18,18 @@ import torch
 import torch.nn.functional as F
 
 import thinned
-from benchmarks.cases import SPEED, Bar, Case, bytes_kept, import_seconds
+from benchmarks import chains
+from benchmarks.cases import SPEED, WIDE, Bar, Case, bytes_kept, import_seconds
 from benchmarks.measure import interleave
 
 ROOT = Path(__file__).parent
-GATE = ["tests/test_philox.py", "tests/test_masks.py", "tests/test_cpu_kernel.py"]
+GATE = [
+    "tests/test_philox.py",
+    "tests/test_masks.py",
+    "tests/test_cpu_kernel.py",
+    "tests/test_submatrix.py",
+    "tests/test_chain.py",
+]
 COLUMNS = ["case", "metric", "contender", "value", "unit", "q20", "q80", "bar", "aim", "reached"]
 
 
@@ -62,7 +69,7 @@ def show(name: str, what: str, value: str, bar: str, aim: str, reached: str) -> 
 
 def run(case: Case) -> list[dict[str, Any]]:
     torch.set_num_threads(case.threads)
-    timings = interleave(case.setup())
+    timings = interleave(case.setup(), case.turns)
     rows: list[dict[str, Any]] = []
     for name in timings.turns:
         low, high = timings.quantiles(name)
@@ -90,6 +97,20 @@ def single(case: str, contender: str, value: float, unit: str, bar: float, aim: 
     return {"case": case, "metric": unit, "contender": contender, "value": value, "unit": unit, **goals}
 
 
+def memory() -> list[dict[str, Any]]:
+    """What batchwise dropout keeps for backward, as a share of what others keep."""
+    kept = chains.activations_kept(WIDE)
+    case = "batchwise memory 784-2048x3-10, batch 512"
+    rows = [
+        {"case": case, "metric": "bytes kept", "contender": name, "value": n, "unit": "B"} for name, n in kept.items()
+    ]
+    goals = {"torch": (0.25, 0.2), "none": (0.6, 0.55)}
+    return rows + [
+        single(case, f"bytes(batchwise) / bytes({name})", kept["batchwise"] / kept[name], "", *goal)
+        for name, goal in goals.items()
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", default="", help="run the cases whose name contains this")
@@ -108,6 +129,8 @@ def main() -> None:
         rows.append(
             {"case": "bytes kept for backward", "metric": "B/element", "contender": "torch", "value": per_element}
         )
+    if arguments.only in "batchwise memory":
+        rows += memory()
     if arguments.only in "import":
         milliseconds = statistics.median(import_seconds() for _ in range(7)) * 1e3
         rows.append(single("import", "import thinned after torch", milliseconds, "ms", 60, 20))

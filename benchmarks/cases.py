@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 
 import thinned
+from benchmarks import chains
+from benchmarks.chains import Net
+from benchmarks.measure import TURNS
 from benchmarks.transformer import training_step
 from thinned.kernels import cpu
 from thinned.masks import rate
@@ -39,6 +42,7 @@ class Case:
     threads: int
     setup: Callable[[], Contenders]
     bars: tuple[Bar, ...]
+    turns: int = TURNS
 
 
 def _forward(n: int, dtype: torch.dtype = torch.float32, compiled: bool = False) -> Callable[[], Contenders]:
@@ -119,6 +123,16 @@ def _compiled_transformer() -> Contenders:
     }
 
 
+def _chain(name: str, net: Net, share: float, torch_bar: float | None, none_bar: float | None, turns: int = 5) -> Case:
+    """A training step of batchwise dropout, and which share of its ceiling's speed-up it has to reach."""
+    bars = [Bar("ceiling", "batchwise", share, 0.97 if share > 0.8 else 0.95)]
+    if torch_bar and none_bar:
+        bars += [Bar("torch", "batchwise", torch_bar, torch_bar / share * 0.95)]
+        bars += [Bar("none", "batchwise", none_bar, none_bar / share * 0.95)]
+    return Case(f"batchwise {name}, batch {net.batch}", 2, lambda: chains.contenders(net), tuple(bars), turns)
+
+
+WIDE = Net.of((784, 2048, 2048, 2048, 10), 512, 0.2, 0.5)
 SPEED = [
     Case("forward 1M", 2, _forward(1 << 20), (Bar("torch", "thinned", 30, 55),)),
     Case("forward 1M, one thread", 1, _forward(1 << 20), (Bar("torch", "thinned", 20, 30),)),
@@ -157,6 +171,18 @@ SPEED = [
         2,
         _compiled_transformer,
         (Bar("compiled", "eager", 1.0, 0.9, at_most=True),),
+    ),
+    _chain("784-800-800-10", Net.of((784, 800, 800, 10), 100, 0.2, 0.5), 0.75, 2.6, 1.8, turns=TURNS),
+    _chain("3072-1000x3-10", Net.of((3072, 1000, 1000, 1000, 10), 100, 0.2, 0.5), 0.75, 2.5, 1.9, turns=TURNS),
+    _chain("1000-1000x3-100", Net.of((1000, 1000, 1000, 1000, 100), 100, 0.5, 0.5), 0.75, 3.2, 2.3, turns=TURNS),
+    _chain("784-2048x3-10", WIDE, 0.85, 4.0, 3.1),
+    _chain("25088-4096-4096-1000 (VGG-16)", Net.of((25088, 4096, 4096, 1000), 64, 0.0, 0.5), 0.8, None, None),
+    _chain(
+        "9216-4096-4096-1000 (AlexNet)",
+        Net.of((9216, 4096, 4096, 1000), 128, 0.5, 0.5, last_kept=True),
+        0.8,
+        None,
+        None,
     ),
 ]
 
