@@ -99,7 +99,7 @@ def contenders(net: Net) -> dict[str, Step]:
 
 
 def activations_kept(net: Net) -> dict[str, int]:
-    """Bytes that autograd keeps for the backward of one step; the inputs count where it keeps them, parameters do not."""
+    """Bytes that autograd keeps for the backward of one step: inputs count where it keeps them, parameters do not."""
     inputs, targets = net.data()
     models = {"none": net.build(), "torch": net.build(nn.Dropout), "batchwise": batchwise(net)}
     return {name: _kept(model, inputs, targets) for name, model in models.items()}

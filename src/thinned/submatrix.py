@@ -3,8 +3,6 @@
 Everything here is outside autograd.
 """
 
-from functools import cached_property
-
 import torch
 from torch import Tensor
 
@@ -20,30 +18,33 @@ class Place:
         rows: int64 indices on the matrix's device, ascending, none twice; None for all.
         columns: likewise; None for a vector.
 
+    Attributes:
+        shape: of the submatrix.
+        matrix_shape: of the whole.
+        native: the same for the C++ kernels; None where they do not apply.
+
     Example:
         >>> Place(torch.empty(4, 5), rows=torch.tensor([0, 3])).shape
-        (2, 5)
+        torch.Size([2, 5])
     """
 
     def __init__(self, matrix: Tensor, rows: Tensor | None = None, columns: Tensor | None = None) -> None:
         self.rows, self.columns = rows, columns
         self.native = cpu.place(matrix, rows, columns) if matrix.is_cpu else None
-        self.whole = rows is None and columns is None
-        self._matrix_shape = matrix.shape
-
-    @cached_property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the submatrix."""
-        shape = list(self._matrix_shape)
-        for axis, choice in enumerate((self.rows, self.columns)):
-            if choice is not None:
-                shape[axis] = choice.numel()
-        return tuple(shape)
+        self.matrix_shape = self.shape = matrix.shape
+        if rows is not None:
+            self.shape = torch.Size((rows.shape[0], *self.shape[1:]))
+        if columns is not None:
+            self.shape = torch.Size((self.shape[0], columns.shape[0]))
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Place) or self._matrix_shape != other._matrix_shape:
+        if not isinstance(other, Place):
             return NotImplemented
-        return _same(self.rows, other.rows) and _same(self.columns, other.columns)
+        return (
+            self.matrix_shape == other.matrix_shape
+            and _same(self.rows, other.rows)
+            and _same(self.columns, other.columns)
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
