@@ -53,6 +53,7 @@ inline __m256i lanes_of(uint8_t mask) {
 
 struct Vector {
   uint32_t at, offset;  // of its first lane in a row of the matrix; of its first chosen element in a row of the block
+  uint32_t repeat;      // how many such vectors follow each other; more than one only where all lanes are chosen
   uint8_t mask;
   bool whole;           // whether 8 elements from `offset` on are inside the row of the block
 };
@@ -61,34 +62,57 @@ std::vector<Vector> vectors_of(const Submatrix& s) {
   std::vector<Vector> vectors;
   for (int64_t j = 0; j < s.columns.count;) {
     const int64_t at = s.columns[j], last = s.width - kLanesOfVector;
-    Vector v{static_cast<uint32_t>(at < last ? at : last), static_cast<uint32_t>(j), 0, j + kLanesOfVector <= s.columns.count};
+    Vector v{static_cast<uint32_t>(at < last ? at : last), static_cast<uint32_t>(j), 1, 0, j + kLanesOfVector <= s.columns.count};
     for (; j < s.columns.count && s.columns[j] < v.at + kLanesOfVector; ++j) v.mask |= uint8_t(1u << (s.columns[j] - v.at));
+    if (!vectors.empty() && v.mask == kAll) {
+      Vector& before = vectors.back();
+      if (before.mask == kAll && before.at + before.repeat * kLanesOfVector == v.at) {
+        ++before.repeat;
+        continue;
+      }
+    }
     vectors.push_back(v);
   }
   return vectors;
 }
 
+// All 8 lanes are chosen.
 template <class Step>
-inline void vector(const Step& step, float* const* matrices, float* block, const Vector& v, int64_t left) {
+inline void full_vectors(const Step& step, float* const* matrices, float* block, int64_t repeat) {
+  constexpr int n = Step::kMatrices;
+  for (int64_t k = 0; k < repeat * kLanesOfVector; k += kLanesOfVector) {
+    Lanes x[n], g;
+    for (int i = 0; i < n; ++i) x[i] = _mm256_loadu_ps(matrices[i] + k);
+    if constexpr (!Step::kGathers) g = _mm256_loadu_ps(block + k);
+    step(x, g);
+    if constexpr (Step::kGathers) {
+      _mm256_storeu_ps(block + k, g.v);
+    } else {
+      for (int i = 0; i < n; ++i) _mm256_storeu_ps(matrices[i] + k, x[i].v);
+    }
+  }
+}
+
+// Some lanes are chosen; the row of the block ends `left` elements after the vector's first one.
+template <class Step>
+inline void some_lanes(const Step& step, float* const* matrices, float* block, const Vector& v, int64_t left) {
   constexpr int n = Step::kMatrices;
   Lanes x[n], g;
-  for (int i = 0; i < n; ++i) x[i] = _mm256_loadu_ps(matrices[i] + v.at);
+  for (int i = 0; i < n; ++i) x[i] = _mm256_loadu_ps(matrices[i]);
   const __m256i inside = v.whole ? _mm256_set1_epi32(-1) : lanes_of(static_cast<uint8_t>((1u << left) - 1));
   if constexpr (Step::kGathers) {
     step(x, g);
-    if (v.mask != kAll) g = _mm256_permutevar8x32_ps(g.v, order(kPack, v.mask));
-    if (v.whole) return _mm256_storeu_ps(block + v.offset, g.v);
-    _mm256_maskstore_ps(block + v.offset, inside, g.v);
+    g = _mm256_permutevar8x32_ps(g.v, order(kPack, v.mask));
+    if (v.whole) return _mm256_storeu_ps(block, g.v);
+    _mm256_maskstore_ps(block, inside, g.v);
   } else {
-    g = v.whole ? _mm256_loadu_ps(block + v.offset) : _mm256_maskload_ps(block + v.offset, inside);
-    if (v.mask != kAll) g = _mm256_permutevar8x32_ps(g.v, order(kSpread, v.mask));
+    g = v.whole ? _mm256_loadu_ps(block) : _mm256_maskload_ps(block, inside);
+    g = _mm256_permutevar8x32_ps(g.v, order(kSpread, v.mask));
     Lanes y[n];
     for (int i = 0; i < n; ++i) y[i] = x[i];
     step(y, g);
     const __m256 chosen = _mm256_castsi256_ps(lanes_of(v.mask));
-    for (int i = 0; i < n; ++i) {
-      _mm256_storeu_ps(matrices[i] + v.at, v.mask == kAll ? y[i].v : _mm256_blendv_ps(x[i].v, y[i].v, chosen));
-    }
+    for (int i = 0; i < n; ++i) _mm256_storeu_ps(matrices[i], _mm256_blendv_ps(x[i].v, y[i].v, chosen));
   }
 }
 
@@ -96,10 +120,16 @@ template <class Step>
 void rows(const Step& step, void* const* matrices, void* block, const Submatrix& s, int64_t first, int64_t last) {
   const std::vector<Vector> vectors = vectors_of(s);
   for (int64_t i = first; i < last; ++i) {
-    float* at[Step::kMatrices];
-    for (int m = 0; m < Step::kMatrices; ++m) at[m] = static_cast<float*>(matrices[m]) + s.rows[i] * s.width;
     float* const row = static_cast<float*>(block) + i * s.columns.count;
-    for (const Vector& v : vectors) vector(step, at, row, v, s.columns.count - v.offset);
+    for (const Vector& v : vectors) {
+      float* at[Step::kMatrices];
+      for (int m = 0; m < Step::kMatrices; ++m) at[m] = static_cast<float*>(matrices[m]) + s.rows[i] * s.width + v.at;
+      if (v.mask == kAll) {
+        full_vectors(step, at, row + v.offset, v.repeat);
+      } else {
+        some_lanes(step, at, row + v.offset, v, s.columns.count - v.offset);
+      }
+    }
   }
 }
 

@@ -19,7 +19,7 @@ from thinned.submatrix import Place
 
 # Elements of a weight that are gathered at a time. One piece of memory serves all layers, forward and backward: it
 # stays in the cache, nothing that is gathered is kept for backward, and there are no fresh pages to be faulted in.
-PIECE = 1 << 22
+PIECE = 1 << 25
 MOST_VIEWS = 64  # shapes of blocks that are remembered
 WHOLE = slice(None)
 
