@@ -194,7 +194,7 @@ def _take(key: Tensor, shape: Sequence[int], path: str) -> tuple[Tensor, Tensor,
     else:
         call -= 1
     whole = _window(path, shape, start, stop, total) if total else Window(shape, [0] * len(shape))
-    return torch.tensor(seed), torch.tensor(call * DRAWS), torch.tensor([*whole.shape, *whole.start])
+    return key.new_tensor(seed), key.new_tensor(call * DRAWS), key.new_tensor([*whole.shape, *whole.start])
 
 
 def _take_meta(key: Tensor, shape: Sequence[int], path: str) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG001
