@@ -207,6 +207,19 @@ def test_ten_sites_stay_ten_after_one_manual_seed(backend: str) -> None:
     assert wanted.unique().numel() > 5
 
 
+@pytest.mark.parametrize("key", [False, True])
+def test_a_graph_for_another_device_than_the_one_that_the_law_lies_on(key: bool) -> None:
+    """The law stays in the CPU's memory, also in a GPU's graph, and so does a key; `meta` stands for the GPU."""
+    model = nn.Sequential(thinned.nn.Dropout(0.5), thinned.nn.Dropout(0.1))
+    if key:
+        thinned.keyed(model, 1, batch=(0, 4, 8))
+    x = torch.ones(4, 8, device="meta", requires_grad=True)
+    output = torch.compile(model, backend="aot_eager", fullgraph=True)(x)
+    output.sum().backward()
+    assert x.grad is not None
+    assert (output.device, x.grad.device) == (x.device, x.device)
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_export(training: bool) -> None:
     model = nn.Sequential(nn.Linear(WIDTH, WIDTH), thinned.nn.Dropout(0.5)).train(training)

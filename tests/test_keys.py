@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
 import thinned
@@ -228,6 +229,14 @@ def test_a_recomputation_of_a_site_that_was_not_used_is_refused() -> None:
     thinned.keyed(model, 1)
     with pytest.raises(RuntimeError, match="was used 0 times since `keyed`"):
         loss.backward()
+
+
+def test_a_key_is_refused_where_a_cuda_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = thinned.keyed(net(1), 1)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    model(torch.ones(4, 16))  # the CPU's tensors are no part of a CUDA graph
+    with FakeTensorMode(), pytest.raises(RuntimeError, match="dropout at '2' has a key.*every replay would repeat one"):
+        model[2](torch.ones(4, 16, device="cuda"))
 
 
 def test_deepcopy_and_pickle_carry_the_key_and_part_ways() -> None:

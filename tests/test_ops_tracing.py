@@ -12,6 +12,7 @@ import thinned
 from thinned import ops
 from thinned._errors import RangeError
 from thinned.masks import Mask, Window, rate
+from thinned.ops import _library
 
 KINDS = {
     "plain": {},
@@ -94,6 +95,20 @@ def test_opcheck_draw():
     assert torch.Tag.nondeterministic_seeded in op.tags
     draw = functools.partial(op, torch.empty((), dtype=torch.int64))
     assert int(after(3, draw)) % 2**64 == after(3, lambda: ops.draw(torch.device("cpu")))
+
+
+def test_words_in_the_memory_of_the_cpu_reach_a_kernel_as_numbers(monkeypatch):
+    """A GPU's kernel cannot read that memory, and there is nothing to wait for."""
+    laws = []
+    monkeypatch.setattr(_library, "run", lambda input, law: laws.append(law) or input.clone())
+    torch.ops.thinned.dropout(torch.ones(4), torch.tensor([-1, 3]), ops.pack(rate(0.4), None), [])
+    assert laws[0][1:3] == (2**64 - 1, 3)
+    assert [type(word) for word in laws[0][1:3]] == [int, int]
+
+
+def test_dropout_stays_outside_cuda_graphs():
+    """The op reads the law in the CPU's memory, which a replay of a CUDA graph would not read again."""
+    assert torch.Tag.cudagraph_unsafe in torch.ops.thinned.dropout.default.tags
 
 
 # --- fake and meta ----------------------------------------------------------------------------------------------------

@@ -169,6 +169,11 @@ class Site:
         if torch.compiler.is_compiling():
             seed, stream, whole = torch.ops.thinned.take(key.state, input.shape, key.path)
             return function(input, self._p, True, self.inplace, seed=seed, stream=stream, window=whole, **options)
+        if input.is_cuda and torch.cuda.is_current_stream_capturing():
+            raise ReplayError(
+                f"The dropout at {key.path!r} has a key, which is read when a CUDA graph is captured, so every replay "
+                f"would repeat one mask. Capture a model that was never keyed: its masks are drawn anew at each replay."
+            )
         seed, stream, window = key.take(input.shape)
         output = function(input, self._p, True, self.inplace, seed=seed, stream=stream, window=window, **options)
         if output.grad_fn is not None and torch._C._current_graph_task_id() == -1:

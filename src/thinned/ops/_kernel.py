@@ -47,7 +47,8 @@ def run(input: Tensor, law: Law, inplace: bool = False) -> Tensor:
         return input.copy_(result) if inplace else result
     if input.is_cuda and (kernel := _triton()):
         output = input if inplace else torch.empty_like(input)
-        kernel(input, output, *law)
+        with torch.cuda.device_of(input):  # Triton launches on the current device, wherever the tensors are
+            kernel(input, output, *law)
         return output
     result = tensor.dropout(input, *law)
     return input.copy_(result) if inplace else result

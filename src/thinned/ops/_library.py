@@ -144,19 +144,19 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return torch.ops.thinned.dropout(grad, *ctx.saved_tensors, ctx.shared_axes), None, None, None
 
 
-# The op reads the law, and a key's seed, in the CPU's memory: a CUDA graph would repeat what they were at its capture.
-# torch 2.8 has no such tag, but makes no CUDA graph of a graph that holds a tensor of the CPU.
-_OUTSIDE_CUDA_GRAPHS = [torch.Tag.cudagraph_unsafe] if hasattr(torch.Tag, "cudagraph_unsafe") else []
-
 # `torch.library.custom_op` would say the same in fewer lines, but it reads source files at import, for 10 ms.
 _library = torch.library.Library("thinned", "DEF")
 _library.define("draw(Tensor fresh) -> Tensor", tags=(torch.Tag.nondeterministic_seeded, torch.Tag.pt2_compliant_tag))
+# The op reads the law, and a key's seed, in the CPU's memory: a CUDA graph would repeat those of its capture for ever.
 _library.define(
     "dropout(Tensor input, Tensor seed, Tensor law, int[] shared_axes) -> Tensor",
-    tags=(torch.Tag.pt2_compliant_tag, *_OUTSIDE_CUDA_GRAPHS),
+    tags=(torch.Tag.pt2_compliant_tag, torch.Tag.cudagraph_unsafe),
 )
 _library.impl("draw", _draw_op, "CompositeExplicitAutograd")
 _library.impl("draw", torch.empty_like, "Meta")
 _library.impl("dropout", _dropout_op, "CompositeExplicitAutograd")
-_library.impl("dropout", lambda input, seed, law, shared_axes: torch.empty_like(input), "Meta")
+# Not as a "Meta" kernel: for one of those, torch insists that all tensors are on one device, which the law never is.
+torch.library.register_fake(
+    "thinned::dropout", lambda input, seed, law, shared_axes: torch.empty_like(input), lib=_library
+)
 torch.library.register_autograd("thinned::dropout", _backward, setup_context=_setup, lib=_library)
