@@ -67,12 +67,13 @@ def _site(path: str) -> tuple[int, int]:
     return site & LOW, site >> 32
 
 
-def _window(path: str, shape: Sequence[int], start: int, stop: int, total: int) -> Window:
+@functools.lru_cache(maxsize=4096)
+def _window(path: str, shape: tuple[int, ...], start: int, stop: int, total: int) -> Window:
     rows, rest = divmod(shape[0] if shape else 0, stop - start)
     if rest or not rows:
         raise RangeError(
             f"`batch` says that this is rows {start} to {stop} of {total}, so the input of the dropout at "
-            f"{path!r} must have a multiple of {stop - start} rows, but got shape {tuple(shape)}."
+            f"{path!r} must have a multiple of {stop - start} rows, but got shape {shape}."
         )
     zeros = (0,) * (len(shape) - 1)
     return Window((rows * total, *shape[1:]), (rows * start, *zeros))
@@ -151,8 +152,8 @@ class Key:
         if calls != 1:
             raise _ambiguous(self.path, calls)
 
-    def _window(self, shape: Sequence[int]) -> Window:
-        return _window(self.path, shape, *self.numbers[2:5])
+    def _window(self, shape: torch.Size) -> Window:
+        return _window(self.path, tuple(shape), *self.numbers[2:5])
 
 
 class Site:
@@ -209,7 +210,7 @@ def _take(key: Tensor, shape: Sequence[int], path: str) -> tuple[Tensor, Tensor,
         raise _ambiguous(path, call)
     else:
         call -= 1
-    whole = _window(path, shape, start, stop, total) if total else Window(shape, [0] * len(shape))
+    whole = _window(path, tuple(shape), start, stop, total) if total else Window(shape, [0] * len(shape))
     return key.new_tensor(seed), key.new_tensor(call * DRAWS), key.new_tensor([*whole.shape, *whole.start])
 
 
