@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 FOLDERS := $(filter-out %__pycache__/,$(wildcard src/thinned/ src/thinned/*/))
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*) $(FOLDERS)
 
-.PHONY: compare test test-gpu lint bench bench-gpu docs sanitize clean
+.PHONY: compare test test-gpu lint bench bench-gpu install docs sanitize clean
 
 compare: .venv/installed  ## train with no dropout, torch's and ours on handwritten digits; leaves a report
 	$(BIN)/thinned compare
@@ -22,13 +22,15 @@ lint: .venv/developer
 bench: .venv/installed  ## the correctness gate, then every case; writes benchmarks/results/
 	$(BIN)/python -m benchmarks
 
-# On a machine with a GPU: torch, triton, nanobind, scikit-build-core, cmake, pytest and hypothesis are installed already.
-test-gpu:
+# On a machine with a GPU and without registries. What these need is installed there: torch, triton, nanobind,
+# scikit-build-core, cmake, ninja; and pytest, hypothesis and the lab extra for the tests.
+install:
 	$(PYTHON) -m pip install -q --no-build-isolation --no-deps .
-	$(PYTHON) -m pytest --device cuda tests/test_triton.py tests/test_gpu.py
 
-bench-gpu:
-	$(PYTHON) -m pip install -q --no-build-isolation --no-deps .
+test-gpu: install  ## all tests; those that are not about the CPU make their tensors on the GPU
+	$(PYTHON) -m pytest --device cuda tests
+
+bench-gpu: install  ## copy bandwidth first; writes benchmarks/results/
 	$(PYTHON) -m benchmarks.gpu
 
 docs: .venv/developer

@@ -36,7 +36,7 @@ class Case:
         return self.layer(p, **{**self.options, **options})
 
     def input(self, **options: Any) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(1)
+        generator = torch.Generator(torch.get_default_device()).manual_seed(1)
         return torch.randn(self.shape, generator=generator).to(**{"dtype": torch.float64} | options) + 3
 
     def __str__(self) -> str:

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 import thinned
 from thinned.masks import Mask
 
+pytestmark = pytest.mark.device
 BACKENDS = ["eager", "aot_eager", "inductor"]  # "eager" here: not compiled at all
 ROWS, WIDTH = 8, 16
 
@@ -45,7 +46,7 @@ def once() -> nn.Sequential:
 
 
 def batch() -> Tensor:
-    return torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(1))
+    return torch.randn(ROWS, WIDTH, generator=torch.Generator(torch.get_default_device()).manual_seed(1))
 
 
 def run_as(backend: str, model: Callable[[Tensor], Tensor], **options: bool) -> Callable[[Tensor], Tensor]:
@@ -158,8 +159,9 @@ def _rank(rank: int, ranks: int, backends: list[str], port: int, folder: str) ->
     ],
 )
 def test_over_processes(ranks: int, backends: list[str], tmp_path: Path) -> None:
-    model = net()
-    wanted = step(model, model)
+    with torch.device("cpu"):  # where gloo is at home
+        model = net()
+        wanted = step(model, model)
     mp.spawn(_rank, (ranks, backends, _free_port(), str(tmp_path)), nprocs=ranks)
     for backend in backends:
         parts = [torch.load(tmp_path / f"{backend}-{rank}.pt", weights_only=True) for rank in range(ranks)]
@@ -179,7 +181,7 @@ def test_one_graph_for_all_seeds_steps_batches_and_rates(backend: str) -> None:
         layer: thinned.nn.Dropout = model[0]
         assert layer._key is not None
         seed = layer._key.numbers[0] % 2**64
-        assert torch.equal(kept, Mask(p, seed).keep((50, 40)))
+        assert torch.equal(kept, Mask(p, seed).keep((50, 40), kept.device))
     assert counter.frame_count <= 2  # the second rate makes p a symbol
     for rows in (20, 30, 60, 70):
         thinned.keyed(compiled, 1, batch=(rows, 2 * rows, 4 * rows))(torch.ones(rows, 40))
@@ -207,6 +209,19 @@ def test_ten_sites_stay_ten_after_one_manual_seed(backend: str) -> None:
     assert wanted.unique().numel() > 5
 
 
+@pytest.mark.parametrize("key", [False, True])
+def test_a_graph_for_another_device_than_the_one_that_the_law_lies_on(key: bool) -> None:
+    """The law stays in the CPU's memory, also in a GPU's graph, and so does a key; `meta` stands for the GPU."""
+    model = nn.Sequential(thinned.nn.Dropout(0.5), thinned.nn.Dropout(0.1))
+    if key:
+        thinned.keyed(model, 1, batch=(0, 4, 8))
+    x = torch.ones(4, 8, device="meta", requires_grad=True)
+    output = torch.compile(model, backend="aot_eager", fullgraph=True)(x)
+    output.sum().backward()
+    assert x.grad is not None
+    assert (output.device, x.grad.device) == (x.device, x.device)
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_export(training: bool) -> None:
     model = nn.Sequential(nn.Linear(WIDTH, WIDTH), thinned.nn.Dropout(0.5)).train(training)
@@ -221,7 +236,7 @@ def test_export(training: bool) -> None:
 def test_autocast(backend: str) -> None:
     model = net()
     compiled = run_as(backend, model)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(torch.get_default_device().type, torch.bfloat16):
         wanted = thinned.keyed(model, 1)(batch())
         got = thinned.keyed(model, 1)(batch()) if backend == "eager" else thinned.keyed(compiled, 1)(batch())
     assert got.dtype == wanted.dtype

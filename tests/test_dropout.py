@@ -15,6 +15,7 @@ from thinned._errors import KindError, RangeError
 from thinned.kernels import cpu, tensor
 from thinned.masks import Mask, rate
 
+pytestmark = pytest.mark.device
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=40)
 DTYPES = list(cpu.DTYPES)
 WIDE = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
@@ -24,7 +25,9 @@ SPECIAL = [0.0, -0.0, 1.0, -1.0, math.inf, -math.inf, math.nan, 65504.0, 3e38, -
 
 
 def randn(*shape, dtype=torch.float32):
-    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(dtype)
+    return torch.randn(
+        shape, dtype=torch.float64, generator=torch.Generator(torch.get_default_device()).manual_seed(0)
+    ).to(dtype)
 
 
 def shape_for(name):
@@ -97,7 +100,7 @@ def test_all_dropped(dtype, p, inplace):
 def test_dropped_is_plus_zero_and_kept_is_rounded_once(dtype, p, shared):
     x = torch.tensor(SPECIAL * 2000, dtype=torch.float64).to(dtype).view(2000, 11)
     y = thinned.dropout(x, p, seed=4, shared_axes=shared)
-    keep = Mask(p, 4, shared_axes=shared).keep(x.shape)
+    keep = Mask(p, 4, shared_axes=shared).keep(x.shape, x.device)
     assert is_plus_zero(y[~keep])
     assert (~keep).any()
     parts = torch.view_as_real(x) if x.is_complex() else x
@@ -114,7 +117,7 @@ def test_dropped_is_plus_zero_and_kept_is_rounded_once(dtype, p, shared):
 def test_values_are_no_worse_than_torchs(dtype, p):
     """Against float64, with the rate that each of the two realises: at most twice torch's relative error."""
     x = randn(3000, dtype=dtype)
-    y, keep = thinned.dropout(x, p, seed=1), Mask(p, 1).keep(x.shape)
+    y, keep = thinned.dropout(x, p, seed=1), Mask(p, 1).keep(x.shape, x.device)
     theirs = x * torch.ones_like(x).div_(1 - p)  # what torch does to an element that it keeps
     error = (y.double() / (x.double() * rate(p).scale) - 1)[keep].abs().max()
     limit = (theirs.double() / (x.double() / (1 - p)) - 1)[keep].abs().max()
@@ -195,8 +198,8 @@ def test_integers_are_refused(dtype, options):
 @pytest.mark.parametrize("p", [0.3, 0.001])
 def test_mask_does_not_depend_on_dtype_strides_or_threads(p):
     shape, seed = (3, 5, 64, 150), 9
-    keep = Mask(p, seed).keep(shape)
     ones = torch.ones(shape)
+    keep = Mask(p, seed).keep(shape, ones.device)
     number = torch.get_num_threads()
     try:
         for threads in (1, 2, 3):
@@ -220,7 +223,7 @@ def test_shapes(shape, dtype):
     x = torch.ones(shape, dtype=dtype, requires_grad=True)
     y = thinned.dropout(x, 0.5, seed=8)
     assert (y.shape, y.dtype) == (x.shape, x.dtype)
-    assert torch.equal(y != 0, Mask(0.5, 8).keep(shape))
+    assert torch.equal(y != 0, Mask(0.5, 8).keep(shape, x.device))
     y.backward(torch.ones_like(y))
     assert torch.equal(x.grad, y)
 
@@ -245,7 +248,7 @@ def calls(draw):
 @given(calls())
 def test_any_call(call):
     x, p, seed, shared = call
-    keep = Mask(p, seed, shared_axes=shared).keep(x.shape)
+    keep = Mask(p, seed, shared_axes=shared).keep(x.shape, x.device)
     before = x.clone()
     y = thinned.dropout(x, p, seed=seed, shared_axes=shared)
     assert torch.equal(y != 0, keep & (x != 0))

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
 import thinned
 from thinned import keys
 from thinned.masks import Mask, Window
 
+pytestmark = pytest.mark.device
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "mask-law-v1.json").read_text())["keys"]
 
 
@@ -39,7 +41,7 @@ def net(sites: int = 2, width: int = 16) -> nn.Sequential:
 
 def expected(x: Tensor, path: str, seed: int, step: int, call: int = 0, window: Window | None = None) -> Tensor:
     """Which elements are kept, by the law in NumPy."""
-    return Mask(0.5, keys.site_seed(seed, step, path), call * 65536, (), window).keep(tuple(x.shape))
+    return Mask(0.5, keys.site_seed(seed, step, path), call * 65536, (), window).keep(tuple(x.shape), x.device)
 
 
 def gradients(model: nn.Module) -> list[Tensor]:
@@ -228,6 +230,17 @@ def test_a_recomputation_of_a_site_that_was_not_used_is_refused() -> None:
     thinned.keyed(model, 1)
     with pytest.raises(RuntimeError, match="was used 0 times since `keyed`"):
         loss.backward()
+
+
+def test_a_key_is_refused_where_a_cuda_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = thinned.keyed(net(1), 1)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    model(torch.ones(4, 16))  # the CPU's tensors are no part of a CUDA graph
+    with (
+        FakeTensorMode(),
+        pytest.raises(RuntimeError, match=r"dropout at '2' has a key.*every replay would repeat one"),
+    ):
+        model[2](torch.ones(4, 16, device="cuda"))
 
 
 def test_deepcopy_and_pickle_carry_the_key_and_part_ways() -> None:

@@ -229,6 +229,19 @@ def test_indices_beyond_two_to_the_33():
     assert rows.tolist() == [[keep_one(0.5, 4, 0, (2**39 + r) * 2**20 + 7 + c) for c in range(3)] for r in range(2)]
 
 
+def test_a_mask_has_at_most_two_to_the_64_elements():
+    whole = (2**33, 2**32)
+    with pytest.raises(
+        ValueError, match=r"at most 2\*\*64 elements, but \(8589934592, 4294967296\).* has 36893488147419103232"
+    ):
+        Mask(0.5, 0, window=Window(whole, (0, 0))).keep((1, 4))
+    first = Mask(0.5, 0).keep((4,))
+    assert torch.equal(Mask(0.5, 0, window=Window((2**32, 2**32), (0, 0))).keep((1, 4))[0], first)
+    assert layout((1, 2, 2), (), Window((1, 2**63, 2), (0, 0, 0))).strides == (0, 2, 1)  # exactly 2**64 elements
+    shared = Mask(0.5, 0, shared_axes=(0,), window=Window(whole, (2**32, 0))).keep((1, 4))
+    assert torch.equal(shared[0], first)
+
+
 def test_an_empty_shared_axis_stays_empty():
     assert layout((0, 3), (0,), None).extent == (0, 3)
 

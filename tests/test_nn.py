@@ -15,6 +15,7 @@ from thinned import nn
 from thinned._errors import KindError, RangeError
 from thinned.masks import rate
 
+pytestmark = pytest.mark.device
 every_layer = pytest.mark.parametrize("case", CASES, ids=str)
 instead_of_torchs = pytest.mark.parametrize("case", [case for case in CASES if case.theirs], ids=str)
 

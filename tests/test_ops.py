@@ -14,6 +14,7 @@ from thinned import ops
 from thinned.kernels import cpu
 from thinned.masks import Mask, Window, rate
 
+pytestmark = pytest.mark.device
 WINDOW = Window((9, 20), (2, 3))
 KINDS = {
     "plain": {},
@@ -24,7 +25,7 @@ KINDS = {
 
 
 def randn(*shape, dtype=torch.float64, seed=0, requires_grad=False):
-    x = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+    x = torch.randn(shape, dtype=dtype, generator=torch.Generator(torch.get_default_device()).manual_seed(seed))
     return x.requires_grad_(requires_grad)
 
 
@@ -35,7 +36,7 @@ def drop(x, **options):
 def expected(x, **options):
     """The law itself: select, then one multiplication."""
     options = {"seed": 11, **options}
-    return torch.where(Mask(0.4, **options).keep(x.shape), x * rate(0.4).scale, 0.0)
+    return torch.where(Mask(0.4, **options).keep(x.shape, x.device), x * rate(0.4).scale, 0.0)
 
 
 # --- derivatives ------------------------------------------------------------------------------------------------------
@@ -70,7 +71,7 @@ def test_gradcheck_in_place(p):
 
 
 def test_gradcheck_of_a_given_mask():
-    keep = Mask(0.5, 3).keep((3, 1))
+    keep = Mask(0.5, 3).keep((3, 1), torch.get_default_device())
     x = randn(3, 4, dtype=torch.complex128, requires_grad=True)
     assert gradcheck(lambda x: thinned.dropout(x, 0.5, mask=keep), x, check_forward_ad=True, check_batched_grad=True)
 
@@ -82,7 +83,7 @@ def test_the_gradient_selects(p):
     y = thinned.dropout(x, p, seed=2)
     above = torch.tensor([float("inf"), float("nan"), -1.0, -float("inf")]).repeat(100)
     y.backward(above)
-    dropped = ~Mask(p, 2).keep((400,))
+    dropped = ~Mask(p, 2).keep((400,), torch.get_default_device())
     assert dropped.sum() > 100
     assert x.grad[dropped].view(torch.int32).count_nonzero() == 0
     assert torch.equal(x.grad[~dropped].isnan(), above[~dropped].isnan())
@@ -147,7 +148,7 @@ def test_gradient_of_every_dtype(dtype):
     above = randn(300, seed=1).to(dtype)
     y = drop(x)
     y.backward(above)
-    keep = Mask(0.4, 11).keep((300,))
+    keep = Mask(0.4, 11).keep((300,), torch.get_default_device())
     assert torch.equal(y != 0, keep & (x != 0))
     assert x.grad.dtype == dtype
     assert torch.equal(x.grad, drop(above))
@@ -211,7 +212,7 @@ def test_nothing_is_kept_for_backward(packed, kind, inplace, drawn):
     y = drop(x, inplace=inplace, **KINDS[kind], **({"seed": None} if drawn else {}))
     assert "_Dropout" in y.grad_fn.name()
     assert packed == []
-    assert tensors_held(y.grad_fn) == []
+    assert [t for t in tensors_held(y.grad_fn) if t.dim()] == []  # a seed that was drawn on a GPU is one number there
 
 
 @pytest.mark.parametrize("inplace", [False, True])
@@ -286,7 +287,7 @@ def test_activation_checkpointing(reentrant):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 def test_autocast_leaves_the_dtype(dtype):
     x = torch.ones(64, dtype=dtype, requires_grad=True)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(x.device.type, dtype=torch.bfloat16):
         y = drop(x)
     assert y.dtype == dtype
     y.sum().backward()
@@ -333,7 +334,7 @@ def test_parameters_and_subclasses():
 
 
 def test_sparse_tensors_are_refused():
-    with pytest.raises(RuntimeError, match="doesn't have storage"):
+    with pytest.raises(RuntimeError, match=r"doesn't have storage|do not have strides"):
         drop(torch.eye(3).to_sparse())
 
 
@@ -343,7 +344,7 @@ def test_the_routes_agree():
         for kind in KINDS.values():
             x = randn(4, 5)
             words = torch.tensor([(seed + 2**63) % 2**64 - 2**63, kind.get("stream", 0)])
-            law, axes = ops._pack(rate(0.4), kind.get("window")), list(kind.get("shared_axes", ()))
+            law, axes = ops.pack(rate(0.4), kind.get("window")), list(kind.get("shared_axes", ()))
             want = expected(x, seed=seed, **kind)
             assert torch.equal(drop(x, seed=seed, **kind), want)
             assert torch.equal(drop(x.clone().requires_grad_(), seed=seed, **kind), want)

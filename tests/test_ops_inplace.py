@@ -6,9 +6,11 @@ import torch
 import thinned
 from thinned.masks import Mask, rate
 
+pytestmark = pytest.mark.device
+
 
 def randn(*shape, requires_grad=False):
-    x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator(torch.get_default_device()).manual_seed(0))
     return x.requires_grad_(requires_grad)
 
 
@@ -83,7 +85,7 @@ def test_in_place_errors_are_torchs_own(make, options):
 
 def test_in_place_result_is_the_input():
     x = randn(4, 5)
-    want = torch.where(Mask(0.4, 11).keep(x.shape), x * rate(0.4).scale, 0.0)
+    want = torch.where(Mask(0.4, 11).keep(x.shape, x.device), x * rate(0.4).scale, 0.0)
     assert drop(x) is x
     assert torch.equal(x, want)
 

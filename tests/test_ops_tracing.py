@@ -12,6 +12,7 @@ import thinned
 from thinned import ops
 from thinned._errors import RangeError
 from thinned.masks import Mask, Window, rate
+from thinned.ops import _library
 
 KINDS = {
     "plain": {},
@@ -61,7 +62,7 @@ def _fresh_dynamo():
 def test_opcheck_dropout(kind, dtype):
     x = randn(4, 5).to(dtype).requires_grad_(dtype == torch.float32)
     words = torch.tensor([11, KINDS[kind].get("stream", 0)])
-    law = ops._pack(rate(0.4), KINDS[kind].get("window"))
+    law = ops.pack(rate(0.4), KINDS[kind].get("window"))
     op = torch.ops.thinned.dropout.default
     axes = list(KINDS[kind].get("shared_axes", ()))
     report = torch.library.opcheck(op, (x, words, law, axes), raise_exception=True)
@@ -71,7 +72,7 @@ def test_opcheck_dropout(kind, dtype):
 
 def test_opcheck_dropout_of_strides():
     for make in LAYOUTS.values():
-        arguments = (make(randn(4, 3, 6, 5)), torch.tensor([1, 2]), ops._pack(rate(0.4), None), [])
+        arguments = (make(randn(4, 3, 6, 5)), torch.tensor([1, 2]), ops.pack(rate(0.4), None), [])
         torch.library.opcheck(torch.ops.thinned.dropout.default, arguments, test_utils="test_faketensor")
 
 
@@ -79,7 +80,7 @@ def test_opcheck_dropout_of_strides():
 def test_the_library_op_near_certainty(p):
     """In a graph p is a symbol, so the op itself must know the rates that the law cannot tell from 0 and 1."""
     x = randn(4, 5)
-    y = torch.ops.thinned.dropout(x, torch.tensor([1, 0]), ops._pack(rate(p), None), [])
+    y = torch.ops.thinned.dropout(x, torch.tensor([1, 0]), ops.pack(rate(p), None), [])
     assert torch.equal(y, x if p < 0.5 else torch.zeros(4, 5))
     assert y.data_ptr() != x.data_ptr()
     value, slope = value_and_slope(compiled(lambda x: thinned.dropout(x, p) + 0), x)
@@ -94,6 +95,20 @@ def test_opcheck_draw():
     assert torch.Tag.nondeterministic_seeded in op.tags
     draw = functools.partial(op, torch.empty((), dtype=torch.int64))
     assert int(after(3, draw)) % 2**64 == after(3, lambda: ops.draw(torch.device("cpu")))
+
+
+def test_words_in_the_memory_of_the_cpu_reach_a_kernel_as_numbers(monkeypatch):
+    """A GPU's kernel cannot read that memory, and there is nothing to wait for."""
+    laws = []
+    monkeypatch.setattr(_library, "run", lambda input, law: laws.append(law) or input.clone())
+    torch.ops.thinned.dropout(torch.ones(4), torch.tensor([-1, 3]), ops.pack(rate(0.4), None), [])
+    assert laws[0][1:3] == (2**64 - 1, 3)
+    assert [type(word) for word in laws[0][1:3]] == [int, int]
+
+
+def test_dropout_stays_outside_cuda_graphs():
+    """The op reads the law in the CPU's memory, which a replay of a CUDA graph would not read again."""
+    assert torch.Tag.cudagraph_unsafe in torch.ops.thinned.dropout.default.tags
 
 
 # --- fake and meta ----------------------------------------------------------------------------------------------------

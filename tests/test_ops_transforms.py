@@ -9,12 +9,14 @@ from torch import func, vmap
 import thinned
 from thinned.masks import Mask, Window, rate
 
+pytestmark = pytest.mark.device
 P = 0.4
 SCALE = rate(P).scale
 
 
 def randn(*shape, seed=0):
-    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator(torch.get_default_device()).manual_seed(seed)
+    return torch.randn(shape, dtype=torch.float64, generator=generator)
 
 
 def drop(x, **options):
@@ -26,7 +28,7 @@ def drawn(x, **options):
 
 
 def law(x, seed=11, **options):
-    return torch.where(Mask(P, seed, **options).keep(x.shape), x * SCALE, 0.0)
+    return torch.where(Mask(P, seed, **options).keep(x.shape, x.device), x * SCALE, 0.0)
 
 
 def cube(x):
@@ -292,7 +294,7 @@ def test_gradient_mask_is_forward_mask():
 
 
 def test_generator_under_transforms():
-    make = torch.Generator().manual_seed
+    make = torch.Generator(torch.get_default_device()).manual_seed
     state = torch.get_rng_state()
     same = vmap(lambda x: drawn(x, generator=generator), randomness="same")
     generator = make(4)

@@ -144,7 +144,8 @@ def layout(shape: tuple[int, ...], shared_axes: tuple[int, ...], window: Window 
         The layout, in elements.
 
     Raises:
-        RangeError, KindError: an axis does not exist, or the tensor is not inside the window.
+        RangeError, KindError: an axis does not exist, the tensor is not inside the window, or the mask has more than
+            2**64 elements.
 
     Example:
         >>> layout((2, 3, 4), (1,), None)
@@ -156,8 +157,12 @@ def layout(shape: tuple[int, ...], shared_axes: tuple[int, ...], window: Window 
     strides, stride = [0] * len(shape), 1
     for axis in reversed(range(len(shape))):
         if axis not in shared:
-            strides[axis] = stride
+            strides[axis] = stride % _check.WORD  # 2**64 only where nothing moves along the axis
             stride *= whole[axis]
+    if stride > _check.WORD and 0 not in shape:
+        raise RangeError(
+            f"A mask must have at most 2**64 elements, but {whole} with shared axes {shared} has {stride}."
+        )
     extent = tuple(1 if axis in shared and size else size for axis, size in enumerate(shape))
     return Layout(extent, tuple(strides), sum(s * f for s, f in zip(strides, first, strict=True)))
 

@@ -75,6 +75,9 @@ def dropout(
         threads = 1 if n <= _THREADED else torch.get_num_threads()
     dtype, threshold, bits, scale = DTYPES[input.dtype], rate.threshold, rate.bits, rate.scale
     x, y = input.data_ptr(), output.data_ptr()
+    if not x and n:  # torch's zeros without memory, that forward-mode derivatives hand out
+        output.zero_()
+        return
     if input.is_contiguous() and (fresh or output.is_contiguous()) and window is None and not shared_axes:
         _cpu.dropout(x, y, 0, n, dtype, seed, stream, threshold, bits, scale, threads, number, fresh)
     else:

@@ -1,0 +1,13 @@
+"""Differentiable torch operations on the kernels: autograd, devices, graphs. No policy."""
+
+from thinned.ops._dropout import DTYPES as DTYPES
+from thinned.ops._dropout import PENDING as PENDING
+from thinned.ops._dropout import dropout as dropout
+from thinned.ops._dropout import unfit as unfit
+from thinned.ops._library import TracedRate as TracedRate
+from thinned.ops._library import pack as pack
+from thinned.ops._library import traced_rate as traced_rate
+from thinned.ops._words import HIGHEST as HIGHEST
+from thinned.ops._words import draw as draw
+
+__all__ = ["DTYPES", "HIGHEST", "PENDING", "TracedRate", "draw", "dropout", "pack", "traced_rate", "unfit"]
