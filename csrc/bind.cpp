@@ -4,6 +4,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "dropout.hpp"
+#include "memory.hpp"
 #include "submatrix.hpp"
 
 namespace nb = nanobind;
@@ -82,6 +83,7 @@ void bind_submatrix(nb::module_& m) {
     void *const first = at(std::get<0>(moments)), *const second = at(std::get<1>(moments)), *const largest = at(std::get<2>(moments));
     released(s, [&] { adam(at(parameter), first, second, largest, at(gradient), s, step, launch(dtype, threads, path)); });
   });
+  m.def("ask_for_huge_pages", [](uintptr_t address, int64_t bytes) { ask_for_huge_pages(at(address), bytes); });
   m.def("units", [](uintptr_t kept, int64_t n, int64_t k, int64_t groups, uint64_t seed, uint64_t stream, bool slices) {
     units(reinterpret_cast<int64_t*>(kept), n, k, groups, seed, stream, slices);
   });

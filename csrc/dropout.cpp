@@ -3,30 +3,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include "memory.hpp"
 #include "parallel.hpp"
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 namespace thinned {
 namespace {
 
 constexpr int64_t kPieceTiles = 64;             // 32,768 elements at 16 bits: below this one thread is faster than two
 constexpr int64_t kStreamingBytes = 16 << 20;   // a larger result does not fit in the cache beside its reader
-constexpr int64_t kHugePagesBytes = 32 << 20;
-constexpr uintptr_t kHugePage = 2 << 20;
-
-// A fresh large output spends more time in page faults than in arithmetic; with huge pages there are 512 times fewer.
-void ask_for_huge_pages(void* y, int64_t bytes) {
-#if defined(MADV_HUGEPAGE)
-  if (bytes < kHugePagesBytes) return;
-  const uintptr_t first = (reinterpret_cast<uintptr_t>(y) + kHugePage - 1) & ~(kHugePage - 1);
-  const uintptr_t last = (reinterpret_cast<uintptr_t>(y) + static_cast<uintptr_t>(bytes)) & ~(kHugePage - 1);
-  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
-#else
-  (void)y, (void)bytes;
-#endif
-}
 
 const Tiles* table(Path path) {
   switch (path) {

@@ -84,6 +84,23 @@ def gather(matrix: Tensor, place: Place, block: Tensor | None = None) -> Tensor:
     return block
 
 
+def fresh(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return new memory for a block that is about to be written.
+
+    Args:
+        shape: of the block.
+        like: says dtype and device.
+
+    Returns:
+        A contiguous tensor, not filled.
+
+    Example:
+        >>> fresh((2, 3), torch.empty(1, dtype=torch.float64)).dtype
+        torch.float64
+    """
+    return cpu.fresh(shape, like.dtype) if like.is_cpu else torch.empty(shape, dtype=like.dtype, device=like.device)
+
+
 def scatter_add(matrix: Tensor, block: Tensor, place: Place) -> None:
     """Add a block to a submatrix, in place.
 

@@ -49,7 +49,7 @@ class _Scratch(threading.local):
             size = math.prod(shape) * like.element_size()
             if size > self.memory.numel() or len(self.views) == MOST_VIEWS:
                 self.views.clear()  # they would keep the old memory
-                self.memory = torch.empty(max(size, self.memory.numel()), dtype=torch.uint8, device="cpu")
+                self.memory = submatrix.fresh((max(size, self.memory.numel()),), self.memory)
             view = self.views[shape, like.dtype] = self.memory[:size].view(like.dtype).view(shape)
         return view
 
@@ -139,7 +139,8 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if wants_input:
             to_input.append(_multiply_back(g, weight, group, scale))
         if wants_weight:
-            to_weight.append(torch.addmm(zero, g.t(), x, beta=0, alpha=scale))
+            block = submatrix.fresh((g.shape[1], x.shape[1]), g)
+            to_weight.append(torch.addmm(zero, g.t(), x, beta=0, alpha=scale, out=block))
         if wants_bias:
             to_bias.append(g.sum(0))
     return (

@@ -1,5 +1,7 @@
 """The C++ kernels on CPU tensors: checks nothing, allocates nothing."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -208,6 +210,25 @@ def adam(
     first, second, largest = moments
     state = first.data_ptr(), second.data_ptr(), 0 if largest is None else largest.data_ptr()
     _cpu.adam(parameter.data_ptr(), state, gradient.data_ptr(), place, step, *_launch(parameter, path))
+
+
+def fresh(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Return new memory, in huge pages if it is large: faulting small ones in can take longer than a product.
+
+    Args:
+        shape: sizes.
+        dtype: of the elements.
+
+    Returns:
+        A contiguous CPU tensor, not filled.
+
+    Example:
+        >>> fresh((2, 3), torch.float32).shape
+        torch.Size([2, 3])
+    """
+    memory = torch.empty(shape, dtype=dtype, device="cpu")
+    _cpu.ask_for_huge_pages(memory.data_ptr(), memory.nbytes)
+    return memory
 
 
 def units(n: int, k: int, groups: int, seed: int, stream: int, slices: bool = False) -> Tensor:
