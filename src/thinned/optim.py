@@ -147,7 +147,8 @@ class SGD(_Thinned, torch.optim.SGD):
         )
         if not momentum:
             buffer = None
-        parameter, buffer, block = _real(parameter, buffer, block)
+        if parameter.is_complex():
+            parameter, buffer, block = _real(parameter, buffer, block)
         submatrix.sgd(parameter, buffer, block, place, numbers)
 
 
@@ -178,8 +179,9 @@ class _Moments(_Thinned):
             self._decoupled,
             group["maximize"],
         )
-        moments = _real(state["exp_avg"], state["exp_avg_sq"], state.get("max_exp_avg_sq"))
-        parameter, block = _real(parameter, block)
+        moments = state["exp_avg"], state["exp_avg_sq"], state.get("max_exp_avg_sq")
+        if parameter.is_complex():
+            parameter, block, *moments = _real(parameter, block, *moments)
         submatrix.adam(parameter, moments, block, place, numbers)
 
 

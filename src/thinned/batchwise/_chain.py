@@ -11,7 +11,7 @@ from torch.nn import functional
 from thinned import _check, submatrix
 from thinned._errors import RangeError
 from thinned.batchwise._gradient import SubmatrixGrad
-from thinned.batchwise._linear import linear
+from thinned.batchwise._linear import product
 from thinned.batchwise._structure import Thinning, decide, leaves, watched
 from thinned.kernels import cpu
 from thinned.masks import units_kept
@@ -27,12 +27,12 @@ class Units:
     """The units that one dropout layer keeps in one forward pass.
 
     Attributes:
-        index: int64 tensor of shape (groups, k), ascending: those of the groups that have rows at hand.
+        index: for each group that has rows at hand, their int64 indices, ascending.
         bounds: where in the batch each group begins, and where the last one ends.
         scale: of what is kept.
     """
 
-    index: Tensor
+    index: tuple[Tensor, ...]
     bounds: tuple[int, ...]
     scale: float
 
@@ -151,7 +151,7 @@ class Chain(nn.Sequential):
             target = program.computed_by.get(place)
             if target is not None:
                 chosen = self._draw(program.layers[target.site], target.units, x)
-                x = self._multiply(layer, x, chosen, kept, scale)
+                x = _multiply(layer, x, chosen, kept, scale)
                 _mark(program.layers[target.site], x)
                 kept, scale = chosen, 1.0
             elif place in program.active:
@@ -165,7 +165,7 @@ class Chain(nn.Sequential):
                 else:
                     x = x * kept.scale
             elif kept is not None and isinstance(layer, nn.Linear):
-                x = self._multiply(layer, x, None, kept, scale)
+                x = _multiply(layer, x, None, kept, scale)
                 kept, scale = None, 1.0
             elif kept is not None and isinstance(layer, nn.BatchNorm1d):
                 x = _batch_norm(layer, x, kept.index[0])
@@ -184,19 +184,24 @@ class Chain(nn.Sequential):
         total, start = (window.shape[0], window.start[0]) if window else (rows, 0)
         k = units_kept(units, site.p, self.multiple_of)
         index = cpu.units(units, k, self.groups, seed, stream, self.units == "slice")
+        index = index if x.is_cpu else index.to(x.device)
         if self.groups == 1:
-            return Units(index if x.is_cpu else index.to(x.device), (0, rows), units / k)
+            return Units((index[0],), (0, rows), units / k)
         first = start * self.groups // max(total, 1)
         last = max(start + rows - 1, start) * self.groups // max(total, 1)
         edges = (-(-group * total // self.groups) - start for group in range(first + 1, last + 1))
-        return Units(index[first : last + 1].to(x.device), (0, *edges, rows), units / k)
+        return Units(index[first : last + 1].unbind(), (0, *edges, rows), units / k)
 
-    @staticmethod
-    def _multiply(layer: nn.Module, x: Tensor, chosen: Units | None, kept: Units | None, scale: float) -> Tensor:
-        assert isinstance(layer, nn.Linear)
-        rows, columns = None if chosen is None else chosen.index, None if kept is None else kept.index
-        bounds = chosen.bounds if chosen else kept.bounds if kept else None
-        return linear(x, layer.weight, layer.bias, rows, columns, scale, bounds)
+
+def _multiply(layer: nn.Module, x: Tensor, chosen: Units | None, kept: Units | None, scale: float) -> Tensor:
+    """Apply a linear layer: compute the units `chosen`, given the units `kept`."""
+    assert isinstance(layer, nn.Linear)
+    bounds = chosen.bounds if chosen else kept.bounds if kept else (0, len(x))
+    everything = (None,) * (len(bounds) - 1)
+    rows, columns = chosen.index if chosen else everything, kept.index if kept else everything
+    if x.shape[-1] != (kept.index[0].shape[0] if kept else layer.in_features):
+        raise RangeError(f"`input` must have {layer.in_features} features, but got shape {tuple(x.shape)}.")
+    return product(x, layer.weight, layer.bias, rows, columns, scale, bounds)
 
 
 class _Program:
@@ -222,12 +227,12 @@ def _mark(site: nn.Module, output: Tensor) -> None:
 
 def _pick_inputs(x: Tensor, kept: Units) -> Tensor:
     """Return the kept features of an input, group by group."""
-    if x.shape[-1] <= int(kept.index[0, -1]):
+    if x.shape[-1] <= int(kept.index[0][-1]):
         raise RangeError(
             f"`input` must have the features that the dropout is made for, but got shape {tuple(x.shape)}."
         )
     groups = zip(kept.index, kept.bounds, kept.bounds[1:], strict=False)
-    parts = [x[first:last].index_select(-1, index) for index, first, last in groups]
+    parts = [(x if len(kept.index) == 1 else x[first:last]).index_select(-1, index) for index, first, last in groups]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 

@@ -4,7 +4,6 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +21,8 @@ from thinned.submatrix import Place
 PIECE = 1 << 25
 MOST_VIEWS = 64  # shapes of blocks that are remembered
 WHOLE = slice(None)
+
+Choices = Sequence[Tensor | None]  # for each group, int64 indices, ascending, none twice; None for all
 
 
 class Group(NamedTuple):
@@ -203,28 +204,64 @@ def linear(
 
     Source: Graham, Reizenstein and Robinson, "Efficient batchwise dropout training using submatrices", 2015.
     """
-    given = [choice for choice in (rows, columns) if choice is not None]
     edges = (0, len(input)) if bounds is None else tuple(bounds)
-    if any(choice.shape[0] != len(edges) - 1 for choice in given):
-        raise RangeError(
-            f"`rows` and `columns` must be of as many groups as `bounds` says, {len(edges) - 1}, but got "
-            f"{' and '.join(str(choice.shape[0]) for choice in given)}."
-        )
+    row_groups = _checked(rows, "rows", len(edges) - 1, weight.shape[0])
+    column_groups = _checked(columns, "columns", len(edges) - 1, weight.shape[1])
     width = weight.shape[1] if columns is None else columns.shape[1]
     if input.dim() < 2 or input.shape[-1] != width:
         raise RangeError(f"`input` must have shape (batch, ..., {width}), but got {tuple(input.shape)}.")
-    flat = input if input.dim() == 2 else input.reshape(-1, width)
-    each = 1 if input.dim() == 2 else math.prod(input.shape[1:-1])
-    groups = []
-    for number, (first, last) in enumerate(pairwise(edges)):
-        row, column = (None if choice is None else choice[number] for choice in (rows, columns))
-        to_bias = None if row is None or bias is None else Place(bias, row)
-        groups.append(Group(each * first, each * last, Place(weight, row, column), to_bias))
+    if input.dtype != weight.dtype and not torch.is_autocast_enabled(input.device.type):
+        raise KindError(f"`input` must have the weight's dtype, {weight.dtype}, but got {input.dtype}.")
+    return product(input, weight, bias, row_groups, column_groups, scale, edges)
+
+
+def _checked(choice: Tensor | None, name: str, groups: int, size: int) -> Choices:
+    """Return the indices of each group; the kernels would follow a wrong one out of the weight's memory."""
+    if choice is None:
+        return (None,) * groups
+    if choice.dtype != torch.int64 or choice.dim() != 2 or choice.shape[0] != groups:
+        raise RangeError(
+            f"`{name}` must be an int64 tensor of shape ({groups}, k), but got {choice.dtype} {tuple(choice.shape)}."
+        )
+    ascending = bool((choice.diff(dim=1) > 0).all())
+    if not ascending or (choice.numel() and (int(choice[:, 0].min()) < 0 or int(choice[:, -1].max()) >= size)):
+        raise RangeError(f"`{name}` must be ascending indices from 0 to {size - 1}, but got {choice!r}.")
+    return choice.contiguous().unbind()
+
+
+def product(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    rows: Choices,
+    columns: Choices,
+    scale: float,
+    bounds: Sequence[int],
+) -> Tensor:
+    """Do what `linear` does, for arguments that are known to be right.
+
+    Args:
+        input, weight, bias, scale, bounds: as for `linear`.
+        rows, columns: for each group, which are there; None for all.
+
+    Returns:
+        Tensor of shape (batch, ..., rows).
+    """
+    flat, each = input, 1
+    if input.dim() != 2:
+        flat, each = input.reshape(-1, input.shape[-1]), math.prod(input.shape[1:-1])
+    groups = [
+        Group(
+            each * first,
+            each * last,
+            Place(weight, row, column),
+            None if row is None or bias is None else Place(bias, row),
+        )
+        for row, column, first, last in zip(rows, columns, bounds, bounds[1:], strict=False)
+    ]
     if torch.is_autocast_enabled(input.device.type):
         with torch.autocast(input.device.type, enabled=False):
             output = _apply(flat.to(torch.get_autocast_dtype(input.device.type)), weight, bias, groups, scale)
-    elif input.dtype != weight.dtype:
-        raise KindError(f"`input` must have the weight's dtype, {weight.dtype}, but got {input.dtype}.")
     else:
         output = _apply(flat, weight, bias, groups, scale)
     return output if input.dim() == 2 else output.view(*input.shape[:-1], output.shape[-1])
