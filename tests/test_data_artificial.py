@@ -53,7 +53,7 @@ def test_sizes_as_published():
 
 
 def test_example_i_does_not_depend_on_how_many_there_are(monkeypatch):
-    few = artificial.make(5, 3, features=10, classes=4, seed=3)
+    few = artificial.make(20, 10, features=10, classes=4, seed=3)
     monkeypatch.setattr(artificial, "CHUNK", 7)
     many = artificial.make(50, 30, features=10, classes=4, seed=3)
     for a, b in ((few.train, many.train), (few.test, many.test)):
