@@ -130,7 +130,7 @@ def compare(
     from rich.console import Console
 
     from thinned.lab import compare, display
-    from thinned.lab.train import Recipe
+    from thinned.lab.recipe import Recipe
 
     settings = compare.Settings(
         methods=tuple(part.strip() for part in methods.split(",")),

@@ -8,21 +8,10 @@ from string import Template
 from typing import Any
 
 from thinned.lab import figures
+from thinned.lab.recipe import OPTIMIZERS, SCHEDULES
 from thinned.lab.records import Record
 from thinned.lab.summary import Row, Summary
 
-# What settings are called in a sentence.
-OPTIMIZERS = {
-    "sgd": "SGD with momentum {}",
-    "nesterov": "SGD with Nesterov's momentum {}",
-    "adam": "Adam with betas {} and 0.999",
-    "adamw": "AdamW with betas {} and 0.999",
-}
-SCHEDULES = {
-    "linear": "falling in equal steps towards zero",
-    "constant": "the same in all others",
-    "exponential": "falling exponentially towards {} of that",
-}
 KEPT = {"random": "drawn one by one", "slice": "a slice of neighbours, which goes on at the first after the last"}
 
 PAGE = Template("""\
@@ -231,8 +220,8 @@ def _settings(config: dict[str, Any]) -> str:
 def _training(recipe: dict[str, Any]) -> str:
     """Say in words how the networks were trained."""
     decay = f", weight decay {recipe['weight_decay']:g}" if recipe["weight_decay"] else ""
-    optimizer = OPTIMIZERS[recipe["optimizer"]].format(f"{recipe['momentum']:g}")
-    schedule = SCHEDULES[recipe["schedule"]].format(f"{recipe['final_lr_share']:g}")
+    optimizer = OPTIMIZERS[recipe["optimizer"]].words.format(f"{recipe['momentum']:g}")
+    schedule = SCHEDULES[recipe["schedule"]].words.format(f"{recipe['final_lr_share']:g}")
     return (
         f"{optimizer}{decay}; learning rate {recipe['lr']:g} in the first epoch, {schedule}; batches of "
         f"{recipe['batch_size']}; cross-entropy"
