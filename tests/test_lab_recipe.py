@@ -106,7 +106,7 @@ def test_rates_reach_the_optimizer():
     library = type("library", (), {"SGD": Spy})
     trainer = Trainer(lambda: nn.Linear(1, 2), recipe, seed=0, library=library)
     for _ in range(3):
-        trainer.epoch(Examples(torch.ones(150, 1), torch.zeros(150, dtype=torch.int64)))
+        trainer.epoch(Examples(torch.ones(80, 1), torch.zeros(80, dtype=torch.int64)))
     assert rates == pytest.approx([0.5] * 2 + [0.25] * 2 + [0.125] * 2)
 
 

@@ -142,7 +142,7 @@ def test_report_of_a_single_epoch_shows_a_point():
     [
         (
             {},
-            "SGD with momentum 0.9; learning rate 0.15 in the first epoch, falling in equal steps towards zero; b",
+            "SGD with momentum 0.9; learning rate 0.03 in the first epoch, falling in equal steps towards zero; b",
         ),
         (
             {"optimizer": "adamw", "momentum": 0.8, "weight_decay": 0.01, "schedule": "constant"},

@@ -59,14 +59,14 @@ def thinned() -> None:
 EXAMPLES = """\b
 Examples:
   thinned compare
-  thinned compare --data mnist-folder --hidden 800,800 --epochs 20
+  thinned compare --data mnist-folder --hidden 800,800 --batch-size 100
   thinned compare --data artificial --examples 10000 --hidden 1000,1000,1000 --input-p 0.5
   thinned compare --methods torch,batchwise --groups 10 --units slice --optimizer adamw
 
 \b
 Graham et al. on MNIST, in 40 epochs:
   thinned compare --data mnist-folder --methods none,torch,batchwise --hidden 800,800 --epochs 40
-    --optimizer nesterov --lr 0.1 --schedule exponential --final-lr-share 0.135 --threads 2
+    --batch-size 100 --optimizer nesterov --lr 0.1 --schedule exponential --threads 2
 """
 
 
@@ -93,15 +93,17 @@ Graham et al. on MNIST, in 40 epochs:
 @click.option(
     "--seeds", default="3", metavar="N|LIST", help="How many networks a method trains, or their seeds: 0,5,7."
 )
-@click.option("--epochs", default=10, help="How often each network sees the training data.")
-@click.option("--batch-size", default=100, help="Examples of one training step.")
+@click.option("--epochs", default=20, help="How often each network sees the training data.")
+@click.option("--batch-size", default=50, help="Examples of one training step.")
 @click.option("--optimizer", default="sgd", metavar="NAME", help="sgd, nesterov, adam or adamw.")
 @click.option(
-    "--lr", type=float, show_default="0.15, and 0.001 for adam and adamw", help="Learning rate of the first epoch."
+    "--lr", type=float, show_default="0.03, and 0.001 for adam and adamw", help="Learning rate of the first epoch."
 )
 @click.option("--momentum", default=0.9, help="Momentum of SGD, first beta of Adam.")
 @click.option("--weight-decay", default=0.0, help="Weight decay; decoupled for adamw alone.")
-@click.option("--schedule", default="linear", metavar="NAME", help="Learning rate: linear to 0, constant, exponential.")
+@click.option(
+    "--schedule", default="linear", metavar="NAME", help="The learning rate's: linear, constant, exponential."
+)
 @click.option("--final-lr-share", default=0.135, help="What exponential ends at, as a share of --lr.")
 @click.option("--threads", type=int, show_default="by the size of the network", help="Threads of torch.")
 @click.option("--name", show_default="made of the time", help="Name of this run.")

@@ -13,11 +13,10 @@ from functools import partial
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
-from types import ModuleType
 
 import torch
 
-from thinned import _check
+from thinned import _check, optim
 from thinned._errors import RangeError
 from thinned._optional import require
 from thinned.data import Dataset
@@ -198,9 +197,7 @@ def _trainer(settings: Settings, name: str, inputs: int, classes: int) -> Callab
         groups=settings.groups,
         units=settings.units,
     )
-    library: ModuleType = torch.optim
-    if models.method(name).batchwise:
-        from thinned import optim as library
+    library = optim if models.method(name).batchwise else torch.optim
     return lambda seed: Trainer(build, settings.recipe, seed, library)
 
 

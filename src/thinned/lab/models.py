@@ -103,7 +103,7 @@ def network(
     """
     chosen = method(name)
     model = mlp(inputs, hidden, classes, dropout=chosen.dropout, p=p, input_p=input_p)
-    return thinned.convert(model, batchwise=True, groups=groups, units=units) if chosen.batchwise else model
+    return thinned.batchwise.Chain(*model, groups=groups, units=units) if chosen.batchwise else model
 
 
 def mlp(
