@@ -83,7 +83,7 @@ Graham et al. on MNIST, in 40 epochs:
 @click.option(
     "--methods", default="none,torch,thinned,batchwise", metavar="NAMES", help="What to compare, with commas."
 )
-@click.option("--hidden", default="512,512", metavar="WIDTHS", help="Units of the hidden layers, with commas.")
+@click.option("--hidden", default="1024,1024", metavar="WIDTHS", help="Units of the hidden layers, with commas.")
 @click.option("--p", default=0.5, help="Drop probability of hidden units.")
 @click.option("--input-p", default=0.2, help="Drop probability of input features.")
 @click.option("--groups", default=1, help="Masks of a batch, of batchwise: more are slower and less noisy.")

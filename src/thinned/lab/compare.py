@@ -61,7 +61,7 @@ class Settings:
     """
 
     methods: tuple[str, ...] = tuple(models.METHODS)
-    hidden: tuple[int, ...] = (512, 512)
+    hidden: tuple[int, ...] = (1024, 1024)
     p: float = 0.5
     input_p: float = 0.2
     seeds: tuple[int, ...] = (0, 1, 2)
