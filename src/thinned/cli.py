@@ -66,7 +66,7 @@ Examples:
 \b
 Graham et al. on MNIST, in 40 epochs:
   thinned compare --data mnist-folder --methods none,torch,batchwise --hidden 800,800 --epochs 40
-    --batch-size 100 --optimizer nesterov --lr 0.1 --schedule exponential --threads 2
+    --batch-size 100 --optimizer nesterov --lr 0.025 --schedule exponential --threads 2
 """
 
 

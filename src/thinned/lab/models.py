@@ -40,7 +40,7 @@ METHODS = {
     ),
     "batchwise": Method(
         thinned_nn.Dropout,
-        "thinned.convert(model, batchwise=True): one mask for all examples of a batch, or of a group of them, so that "
+        "thinned.batchwise.Chain: one mask for all examples of a batch, or of a group of them, so that "
         "only kept units are computed; weights of dropped units, and their momentum, stay as they are.",
         batchwise=True,
     ),
