@@ -8,7 +8,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*) $(FO
 
 .PHONY: compare test test-gpu lint bench bench-gpu install docs sanitize clean
 
-compare: .venv/installed  ## train with no dropout, torch's and ours on handwritten digits; leaves a report
+compare: .venv/installed  ## train without dropout, with torch's and with ours on handwritten digits; leaves a report
 	$(BIN)/thinned compare
 
 test: .venv/developer  ## all tests, doctests included

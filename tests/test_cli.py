@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -15,11 +16,12 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from thinned import __main__, data
-from thinned.cli import thinned
+from thinned.cli import EXAMPLES, thinned
 from thinned.lab import display, records
 from thinned.lab.compare import Settings
+from thinned.lab.recipe import Recipe
 from thinned.lab.records import Record
-from thinned.lab.train import Recipe, Trainer
+from thinned.lab.train import Trainer
 
 TINY = ["--hidden", "16", "--epochs", "1", "--batch-size", "20", "--threads", "1"]
 
@@ -56,13 +58,13 @@ def test_compare_end_to_end(compare, tmp_path):
     told = result.stdout.splitlines()
     assert told[0].startswith("seed 0 (1 of 2), epoch 1 of 1: test error none ")
     assert told[1].startswith("seed 1 (2 of 2), epoch 1 of 1: test error none ")
-    for method in ("none", "torch", "thinned"):
+    for method in ("none", "torch", "thinned", "batchwise"):
         assert sum(line.startswith(f"│ {method} ") for line in told) == 1
     report = tmp_path / "runs" / "first" / "report.html"
     assert told[-1] == f"Report: {report}"
     assert report.is_file()
     found = (report.parent / "records.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len(found) == 6
+    assert len(found) == 8
     summary = json.loads((report.parent / "summary.json").read_text(encoding="utf-8"))
     assert summary["seeds"] == [0, 1]
     assert (report.parent / "config.json").is_file()
@@ -70,7 +72,10 @@ def test_compare_end_to_end(compare, tmp_path):
 
 def test_options_reach_the_comparison(compare, tmp_path):
     chosen = ["--methods", "thinned, none", "--p", "0.3", "--input-p", "0", "--seeds", "7,0", "--hidden", "8,6"]
-    assert compare(*chosen, "--lr", "0.5", "--momentum", "0", "--name", "x").exit_code == 0
+    trained = ["--optimizer", "adamw", "--lr", "0.5", "--momentum", "0", "--weight-decay", "0.01"]
+    falling = ["--schedule", "exponential", "--final-lr-share", "0.25"]
+    batchwise = ["--groups", "2", "--units", "slice"]
+    assert compare(*chosen, *trained, *falling, *batchwise, "--name", "x").exit_code == 0
     config = json.loads((tmp_path / "runs" / "x" / "config.json").read_text(encoding="utf-8"))
     assert config["settings"] == {
         "methods": ["thinned", "none"],
@@ -78,9 +83,37 @@ def test_options_reach_the_comparison(compare, tmp_path):
         "p": 0.3,
         "input_p": 0.0,
         "seeds": [7, 0],
-        "recipe": {"epochs": 1, "batch_size": 20, "lr": 0.5, "momentum": 0.0},
+        "recipe": {
+            "epochs": 1,
+            "batch_size": 20,
+            "optimizer": "adamw",
+            "lr": 0.5,
+            "momentum": 0.0,
+            "weight_decay": 0.01,
+            "schedule": "exponential",
+            "final_lr_share": 0.25,
+        },
+        "groups": 2,
+        "units": "slice",
         "threads": 1,
     }
+
+
+def test_artificial_data(compare, tmp_path):
+    assert compare("--data", "artificial", "--examples", "30", "--methods", "torch", "--name", "x").exit_code == 0
+    config = json.loads((tmp_path / "runs" / "x" / "config.json").read_text(encoding="utf-8"))
+    assert config["data"] == {"name": "artificial", "train": 30, "test": 3, "note": ""}
+
+
+def test_one_file_of_cifar(compare, tmp_path):
+    path = tmp_path / "some.bin"
+    path.write_bytes(b"".join(bytes([label]) + bytes(3072) for label in (0, 1)) * 10)
+    assert compare("--data", str(path), "--methods", "torch", "--name", "x").exit_code == 0
+    config = json.loads((tmp_path / "runs" / "x" / "config.json").read_text(encoding="utf-8"))
+    assert (config["data"]["name"], config["data"]["train"], config["data"]["test"]) == ("some.bin", 16, 4)
+    note = "A fifth of each class, drawn by a fixed seed, was put aside for testing."
+    assert config["data"]["note"] == note
+    assert note in (tmp_path / "runs" / "x" / "report.html").read_text(encoding="utf-8")
 
 
 def test_one_seed_by_its_number(compare, tmp_path):
@@ -107,8 +140,8 @@ def test_defaults_agree_with_those_of_python(monkeypatch):
         (["--p", "1.5"], "`p` must be in [0, 1], but got p=1.5."),
         (["--p", "nan"], "`p` must be in [0, 1], but got p=nan."),
         (["--input-p", "-1"], "`input_p` must be in [0, 1], but got input_p=-1.0."),
-        (["--methods", "none,foo"], "`methods` must be among none, torch, thinned, but got 'foo'."),
-        (["--methods", ""], "`methods` must be among none, torch, thinned, but got ''."),
+        (["--methods", "none,foo"], "`methods` must be among none, torch, thinned, batchwise, but got 'foo'."),
+        (["--methods", ""], "`methods` must be among none, torch, thinned, batchwise, but got ''."),
         (["--hidden", "16,x"], "`hidden` must be integers with commas between them, but got hidden='16,x'."),
         (["--hidden", ""], "`hidden` must be integers with commas between them, but got hidden=''."),
         (["--hidden", "0"], "`hidden` must be at least 1, but got hidden=0."),
@@ -121,11 +154,17 @@ def test_defaults_agree_with_those_of_python(monkeypatch):
         (["--epochs", "x"], "Invalid value for '--epochs': 'x' is not a valid integer."),
         (["--lr", "nan"], "`lr` must be above 0 and at most 3.4e+38, but got lr=nan."),
         (["--momentum", "1"], "`momentum` must be in [0, 1), but got momentum=1.0."),
+        (["--optimizer", "lion"], "`optimizer` must be one of sgd, nesterov, adam, adamw, but got optimizer='lion'."),
+        (["--schedule", "x"], "`schedule` must be one of linear, constant, exponential, but got schedule='x'."),
+        (["--groups", "21"], "`groups` must be at most 20, the size of a batch, but got groups=21."),
+        (["--units", "x"], "`units` must be one of random, slice, but got units='x'."),
+        (["--examples", "9"], "`examples` must be left out except for artificial data, but got examples=9."),
+        (["--data", "artificial", "--examples", "0"], "`examples` must be at least 1, but got examples=0."),
         (["--threads", "0"], "`threads` must be at least 1, but got threads=0."),
         (["--name", "../x"], "but got name='../x'."),
         (
             ["--data", "/nowhere"],
-            "/nowhere must be a folder with the four files of MNIST, but there is none; check the",
+            "/nowhere must be a folder with the files of MNIST or CIFAR-10, or one .bin file of CIFAR-10, but there is",
         ),
         (["--nonsense"], "No such option '--nonsense'."),
     ],
@@ -175,7 +214,7 @@ def test_ctrl_c_keeps_what_is_done(compare, monkeypatch, tmp_path):
 
     def stop(trainer, examples):
         calls.append(trainer)
-        if len(calls) == 8:  # three calls warm up, three are seed 0
+        if len(calls) == 10:  # four calls warm up, four are seed 0
             raise KeyboardInterrupt
         return epoch(trainer, examples)
 
@@ -187,7 +226,7 @@ def test_ctrl_c_keeps_what_is_done(compare, monkeypatch, tmp_path):
     assert "Stopped early, after epoch 1 of 1; the table holds what was done by then." in told
     run = tmp_path / "runs" / "x"
     assert told[-1] == f"Report: {run / 'report.html'}"
-    assert len((run / "records.jsonl").read_text(encoding="utf-8").splitlines()) == 4
+    assert len((run / "records.jsonl").read_text(encoding="utf-8").splitlines()) == 5
     assert (run / "report.html").is_file()
     assert json.loads((run / "summary.json").read_text(encoding="utf-8"))["seeds"] == [0]
 
@@ -196,7 +235,7 @@ def test_ctrl_c_before_anything_is_done(compare, monkeypatch, tmp_path):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(data, "load", stop)
+    monkeypatch.setattr(data, "read", stop)
     result = compare()
     assert result.exit_code == 130
     assert not (tmp_path / "runs").exists()
@@ -236,13 +275,21 @@ def test_info():
     assert told["kernels"] == records.environment()["kernels"]
 
 
+def test_the_examples_of_help_are_commands():
+    lines = EXAMPLES.replace("\n    ", " ").splitlines()  # one goes over two lines
+    examples = [shlex.split(line) for line in lines if line.startswith("  thinned ")]
+    assert len(examples) == 5
+    for _, command, *arguments in examples:
+        thinned.commands[command].make_context(command, arguments)
+
+
 def test_help_and_unknown_commands():
     result = CliRunner().invoke(thinned, ["--help"])
     assert result.exit_code == 0
     assert "compare" in result.stdout
     result = CliRunner().invoke(thinned, ["compare", "-h"])
     assert result.exit_code == 0
-    assert "[default: none,torch,thinned]" in " ".join(result.stdout.split())
+    assert "[default: none,torch,thinned,batchwise]" in " ".join(result.stdout.split())
     result = CliRunner().invoke(thinned, ["dance"])
     assert result.exit_code == 2
     assert result.stderr == "Error: No such command 'dance'.\n"

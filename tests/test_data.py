@@ -64,12 +64,16 @@ def test_digits_without_scikit_learn(monkeypatch):
 
 
 def test_load_refuses_wrong_names_and_roots(tmp_path):
-    with pytest.raises(DataError, match=r"`name` must be one of digits, mnist, but got name='imagenet'\."):
+    with pytest.raises(
+        DataError, match=r"`name` must be one of digits, artificial, mnist, cifar10, but got name='imagenet'"
+    ):
         data.load("imagenet")
-    with pytest.raises(DataError, match=r"`root` must be left out for digits"):
-        data.load("digits", root=tmp_path)
-    with pytest.raises(DataError, match=r"`root` must be the folder with the four files of MNIST, but got root=None\."):
-        data.load("mnist")
+    for name in ("digits", "artificial"):
+        with pytest.raises(DataError, match=rf"`root` must be left out for {name}, which is no folder, but got root="):
+            data.load(name, root=tmp_path)
+    for name in ("mnist", "cifar10"):
+        with pytest.raises(DataError, match=rf"`root` must be the folder with the files of {name}, but got root=None"):
+            data.load(name)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -86,6 +90,20 @@ def test_folder(tmp_path, packed, dotted):
     np.testing.assert_array_equal(loaded.train.targets, LABELS)
     np.testing.assert_array_equal(loaded.test.inputs, loaded.train.inputs[:2])
     np.testing.assert_array_equal(loaded.test.targets, LABELS[:2])
+
+
+def test_a_folder_is_recognised(folder):
+    assert data.read(folder).train.inputs.shape == (5, 2, 3)
+    (folder / "data_batch_1.bin").write_bytes(bytes(3073))
+    (folder / "test_batch.bin").write_bytes(bytes(3073))
+    assert data.read(folder).train.inputs.shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "nowhere.bin", "file", "null\0.bin"])
+def test_what_is_no_data(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"must be a folder with the files of MNIST or CIFAR-10, or one \.bin file of"):
+        data.read(tmp_path / name)
 
 
 def test_packing_is_seen_from_the_content_not_from_the_name(folder):

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,14 @@ import pytest
 import torch
 from torch import nn
 
+from thinned import optim
 from thinned._errors import KindError, MissingExtraError, RangeError
+from thinned.batchwise import Chain
 from thinned.data import Dataset, Split
 from thinned.lab import compare, models, train
 from thinned.lab.compare import Settings
-from thinned.lab.train import Examples, Recipe, Trainer, bytes_kept
+from thinned.lab.recipe import Recipe
+from thinned.lab.train import Examples, Trainer, bytes_kept
 
 
 def made(examples, seed):
@@ -52,7 +56,7 @@ def test_a_whole_comparison(tmp_path):
     found = lines(folder)
     assert [vars(record) for record in seen] == found
     order = [(r["seed"], r["epoch"], r["method"]) for r in found]
-    rounds = [["none", "torch", "thinned"], ["torch", "thinned", "none"]]
+    rounds = [["none", "torch", "thinned", "batchwise"], ["torch", "thinned", "batchwise", "none"]]
     assert order == [(seed, epoch, name) for seed in (0, 1) for epoch in (1, 2) for name in rounds[epoch - 1]]
     assert all(r["seconds"] > 0 and 0 <= r["test_error"] <= 1 and r["train_loss"] > 0 for r in found)
 
@@ -69,14 +73,14 @@ def test_a_whole_comparison(tmp_path):
     assert stored["rows"][1]["bytes_kept"] == summary.rows[1].bytes_kept
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    assert config["data"] == {"name": "stripes", "train": 90, "test": 33}
+    assert config["data"] == {"name": "stripes", "train": 90, "test": 33, "note": ""}
     assert config["settings"]["hidden"] == [16]
     assert config["environment"]["torch"] == torch.__version__
     assert config["environment"]["threads"] == 1
 
 
 def test_without_dropout_all_methods_train_the_same_network(tmp_path):
-    """Same weights at the start, same batches, same order: with p = 0 not a bit differs, seed by seed."""
+    """Same weights at the start, same batches, same order: with p = 0 no bit differs, or only the rounding."""
     still = Settings(hidden=(16,), p=0, input_p=0, seeds=(0, 5), recipe=SMALL.recipe, threads=1)
     found = lines(compare.run(still, DATA, tmp_path).folder)
     results = {
@@ -84,6 +88,9 @@ def test_without_dropout_all_methods_train_the_same_network(tmp_path):
         for name in still.methods
     }
     assert results["none"] == results["torch"] == results["thinned"]
+    # Its optimizer rounds otherwise: 10 steps, each a few roundings of 6e-8, and none puts an example in another class.
+    for ours, theirs in zip(results["batchwise"], results["none"], strict=True):
+        assert ours == (*theirs[:2], pytest.approx(theirs[2], rel=1e-5), theirs[3])
     assert results["none"][0][2:] != results["none"][2][2:]  # seeds 0 and 5
 
 
@@ -93,7 +100,7 @@ def test_methods_do_not_reach_each_other_and_runs_can_be_repeated(tmp_path):
     together = lines(compare.run(SMALL, DATA, tmp_path, "together").folder)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(4)
-    for name in ("torch", "thinned"):
+    for name in ("torch", "thinned", "batchwise"):
         settings = Settings(methods=(name,), hidden=(16,), seeds=(0, 1), recipe=SMALL.recipe, threads=1)
         alone = lines(compare.run(settings, DATA, tmp_path, name).folder)
         assert without_time(alone, name) == without_time(together, name)
@@ -139,7 +146,7 @@ def test_time_is_of_training_alone(tmp_path, monkeypatch):
 
 
 def stop_at(call):
-    """Stand in for `Trainer.epoch` that is interrupted in a certain call; the first three calls warm up."""
+    """Stand in for `Trainer.epoch` that is interrupted in a certain call; the first four calls warm up."""
     calls = []
 
     def epoch(trainer, examples):
@@ -156,7 +163,7 @@ ORIGINAL = Trainer.epoch
 
 @pytest.mark.parametrize(
     ("call", "written", "epoch", "seeds"),
-    [(2, 0, 0, ()), (5, 1, 0, ()), (9, 5, 1, (0,)), (12, 8, 2, (0,)), (15, 11, 2, (0,))],
+    [(2, 0, 0, ()), (6, 1, 0, ()), (10, 5, 1, (0,)), (15, 10, 2, (0,)), (19, 14, 2, (0,))],
 )
 def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch, call, written, epoch, seeds):
     monkeypatch.setattr(Trainer, "epoch", stop_at(call))
@@ -195,7 +202,11 @@ def test_divergence_is_told(tmp_path):
         ({"p": 1.5}, RangeError, r"^`p` must be in \[0, 1\], but got p=1\.5\.$"),
         ({"p": math.nan}, RangeError, r"^`p` must be in \[0, 1\], but got p=nan\.$"),
         ({"input_p": -0.1}, RangeError, r"^`input_p` must be in \[0, 1\], but got input_p=-0\.1\.$"),
-        ({"methods": ("none", "nones")}, RangeError, r"must be among none, torch, thinned, but got 'nones'\.$"),
+        (
+            {"methods": ("none", "nones")},
+            RangeError,
+            r"among none, torch, thinned, batchwise, but got 'nones'\.$",
+        ),
         ({"methods": ()}, RangeError, r"^`methods` must be at least one, none twice, but got methods=''\.$"),
         ({"methods": ("none", "none")}, RangeError, r"none twice, but got methods='none,none'\.$"),
         ({"seeds": (1, 2, 1)}, RangeError, r"^`seeds` must be at least one, none twice, but got seeds='1,2,1'\.$"),
@@ -203,6 +214,9 @@ def test_divergence_is_told(tmp_path):
         ({"hidden": (16, 0)}, RangeError, r"^`hidden` must be at least 1, but got hidden=0\.$"),
         ({"hidden": (2**30,)}, RangeError, r"^`hidden` must be at most 16777216 units a layer"),
         ({"hidden": (1.5,)}, KindError, r"^`hidden` must be an integer"),
+        ({"groups": 0}, RangeError, r"^`groups` must be at least 1, but got groups=0\.$"),
+        ({"groups": 51}, RangeError, r"^`groups` must be at most 50, the size of a batch, but got groups=51\.$"),
+        ({"units": "even"}, RangeError, r"^`units` must be one of random, slice, but got units='even'\.$"),
         ({"threads": 0}, RangeError, r"^`threads` must be at least 1, but got threads=0\.$"),
         ({"threads": 10**6}, RangeError, r"^`threads` must be at most \d+, the number of processors, but got"),
     ],
@@ -212,27 +226,9 @@ def test_wrong_settings(change, error, message):
         Settings(**change)
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        ({"epochs": 0}, RangeError, r"^`epochs` must be at least 1, but got epochs=0\.$"),
-        ({"batch_size": 0}, RangeError, r"^`batch_size` must be at least 1, but got batch_size=0\.$"),
-        ({"batch_size": 2.5}, KindError, r"^`batch_size` must be an integer"),
-        ({"lr": math.nan}, RangeError, r"^`lr` must be above 0 and at most 3\.4e\+38, but got lr=nan\.$"),
-        ({"lr": 0.0}, RangeError, r"^`lr` must be above 0 .* but got lr=0\.0\.$"),
-        ({"lr": 1e300}, RangeError, r"^`lr` must be above 0 .* but got lr=1e\+300\.$"),
-        ({"momentum": 1.0}, RangeError, r"^`momentum` must be in \[0, 1\), but got momentum=1\.0\.$"),
-        ({"momentum": math.nan}, RangeError, r"^`momentum` must be in \[0, 1\), but got momentum=nan\.$"),
-    ],
-)
-def test_wrong_recipes(change, error, message):
-    with pytest.raises(error, match=message):
-        Recipe(**change)
-
-
 def test_networks_that_do_not_fit_in_memory_leave_no_folder(tmp_path):
     with pytest.raises(
-        RangeError, match=r"hidden=16777216,16777216 takes 9\.00 PiB for 3 methods, and the machine has"
+        RangeError, match=r"hidden=16777216,16777216 takes 12\.00 PiB for 4 methods, and the machine has"
     ):
         compare.run(Settings(hidden=(2**24, 2**24)), DATA, tmp_path)
     assert os.listdir(tmp_path) == []
@@ -250,12 +246,34 @@ def test_a_missing_extra_is_told_before_the_training(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", models.METHODS)
 def test_the_network(name):
-    model = models.mlp(6, [5, 4], 3, dropout=models.method(name).dropout, p=0.5, input_p=0.2)
+    model = models.network(name, 6, [5, 4], 3, p=0.5, input_p=0.2)
     assert [tuple(layer.weight.shape) for layer in model if isinstance(layer, nn.Linear)] == [(5, 6), (4, 5), (3, 4)]
     assert [type(model[i]) for i in (2, 5)] == [nn.ReLU, nn.ReLU]
     dropped = [getattr(model[i], "p", None) for i in (0, 3, 6)]
     assert dropped == ([None] * 3 if name == "none" else [0.2, 0.5, 0.5])
     assert len(model) == 8
+
+
+def test_the_options_of_batchwise_reach_the_network():
+    chain = models.network("batchwise", 6, [5], 3, p=0.5, input_p=0.2, groups=4, units="slice")
+    assert isinstance(chain, Chain)
+    assert (chain.groups, chain.units) == (4, "slice")
+    for name in ("none", "torch", "thinned"):
+        assert type(models.network(name, 6, [5], 3, p=0.5, input_p=0.2, groups=4, units="slice")) is nn.Sequential
+
+
+def test_only_batchwise_is_trained_by_our_optimizers():
+    for name in models.METHODS:
+        trainer = compare._trainer(Settings(hidden=(5,)), name, 6, 3)(0)
+        assert type(trainer._optimizer) is (optim.SGD if name == "batchwise" else torch.optim.SGD)
+
+
+@pytest.mark.parametrize("change", [{"groups": 20}, {"units": "slice"}, {"recipe": Recipe(2, 20, "adamw")}])
+def test_batchwise_under_options(tmp_path, change):
+    settings = replace(SMALL, methods=("batchwise",), **change)
+    summary = compare.run(settings, DATA, tmp_path)
+    assert not summary.rows[0].diverged
+    assert lines(summary.folder)[-1]["train_loss"] < lines(summary.folder)[0]["train_loss"]
 
 
 def test_order_is_of_the_seed_and_noise_is_new_in_every_epoch():
@@ -275,33 +293,17 @@ def test_order_is_of_the_seed_and_noise_is_new_in_every_epoch():
     assert masks[:2] != masks[2:]
 
 
-def test_a_step_is_sgd_with_momentum():
-    """Two steps by hand, on the same batch: v = m v + g, w = w - lr v."""
-    examples = Examples(torch.tensor([[1.0, 2.0], [3.0, -1.0]]), torch.tensor([0, 1]))
-    trainer = Trainer(lambda: nn.Linear(2, 2, bias=False), Recipe(lr=0.5, momentum=0.75), seed=0)
-    weight = trainer.model.weight.detach().clone().requires_grad_()
-    velocity = torch.zeros(2, 2)
-    for _ in range(2):
-        trainer.step(examples.inputs, examples.targets)
-        loss = nn.functional.cross_entropy(examples.inputs @ weight.T, examples.targets)
-        velocity = 0.75 * velocity + torch.autograd.grad(loss, weight)[0]
-        weight = (weight - 0.5 * velocity).detach().requires_grad_()
-    torch.testing.assert_close(trainer.model.weight, nn.Parameter(weight))
-
-
 def test_bytes_kept_by_hand():
     """Derived for 4 inputs, 3 hidden units, 2 classes and a batch of 5, in float32."""
     batch = Examples(torch.ones(5, 4), torch.zeros(5, dtype=torch.int64))
     relu, hidden, inputs = 4 * 5 * 3, 4 * 5 * 3, 4 * 5 * 4
     loss = 4 * 5 * 2 + 4  # log-probabilities, and the sum of the weights of the examples
-    kept = {
-        name: bytes_kept(models.mlp(4, [3], 2, dropout=method.dropout, p=0.5, input_p=0.5), batch)
-        for name, method in models.METHODS.items()
-    }
+    kept = {name: bytes_kept(models.network(name, 4, [3], 2, p=0.5, input_p=0.5), batch) for name in models.METHODS}
     assert kept == {
         "none": relu + loss,  # the input, kept by the first layer, is the batch
         "torch": inputs + relu + 4 * 5 * 3 + hidden + loss,  # one float32 of mask for each hidden unit
         "thinned": inputs + relu + hidden + loss,  # no mask
+        "batchwise": 4 * 5 * 2 + 4 * 5 * 2 + loss,  # two inputs and two hidden units; the scale goes into the product
     }
 
 
@@ -326,22 +328,19 @@ def test_bytes_kept_draws_no_random_number():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_learning_rate_falls_and_every_example_is_seen_once(monkeypatch):
-    rates, seen = [], []
-    trainer = Trainer(lambda: nn.Linear(1, 2), Recipe(epochs=4, batch_size=4, lr=0.5), seed=0)
+def test_every_example_is_seen_once_an_epoch(monkeypatch):
+    seen = []
+    trainer = Trainer(lambda: nn.Linear(1, 2), Recipe(epochs=4, batch_size=4), seed=0)
     step = trainer.step
 
     def spy(inputs, targets):
         seen.append(inputs.flatten().tolist())
-        loss = step(inputs, targets)
-        rates.append(trainer._optimizer.param_groups[0]["lr"])
-        return loss
+        return step(inputs, targets)
 
     monkeypatch.setattr(trainer, "step", spy)
     examples = Examples(torch.arange(10.0).reshape(10, 1), torch.zeros(10, dtype=torch.int64))
     for _ in range(4):
         trainer.epoch(examples)
-    assert rates == [0.5] * 3 + [0.375] * 3 + [0.25] * 3 + [0.125] * 3
     epochs = [[*seen[i], *seen[i + 1], *seen[i + 2]] for i in range(0, 12, 3)]
     assert [len(batch) for batch in seen] == [4, 4, 2] * 4
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)

@@ -16,9 +16,9 @@ import pytest
 from thinned._errors import RangeError
 from thinned.lab import figures, records, report
 from thinned.lab.compare import Settings
+from thinned.lab.recipe import Recipe
 from thinned.lab.records import Record
 from thinned.lab.summary import summarise
-from thinned.lab.train import Recipe
 
 
 def record(method, seed, epoch, error=0.5, seconds=1.0, loss=1.0):
@@ -68,6 +68,7 @@ def test_only_what_all_methods_reached_is_compared():
     summary = summarise(["none", "torch"], [0, 1], done, kept={"none": 7}, folder=Path("x"), interrupted=True)
     assert (summary.epoch, summary.seeds, summary.reference) == (2, (0,), "torch")
     none, torch_ = summary.rows
+    assert (none.total_seconds, torch_.total_seconds) == (97.0, 15.0)
     assert (none.test_error, none.spread, none.seconds, none.bytes_kept) == (0.2, None, 2.0, 7)
     assert (torch_.test_error, torch_.seconds, torch_.bytes_kept) == (0.1, 5.0, None)
     assert (none.speed, torch_.speed) == (2.5, 1.0)
@@ -104,7 +105,7 @@ def page(name="stripes", epochs=3):
         for method in ("none", "torch")
     ]
     config = {
-        "data": {"name": name, "train": 90, "test": 33},
+        "data": {"name": name, "train": 90, "test": 33, "note": "Split <by> hand."},
         "settings": asdict(Settings(methods=("none", "torch"), seeds=(0, 1), recipe=Recipe(epochs=epochs))),
         "environment": {"torch": "2"},
     }
@@ -136,6 +137,34 @@ def test_report_of_a_single_epoch_shows_a_point():
     assert Page(text).tags.count("svg") == 3
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {},
+            "SGD with momentum 0.9; learning rate 0.03 in the first epoch, falling in equal steps towards zero; b",
+        ),
+        (
+            {"optimizer": "adamw", "momentum": 0.8, "weight_decay": 0.01, "schedule": "constant"},
+            "AdamW with betas 0.8 and 0.999, weight decay 0.01; learning rate 0.001 in the first epoch, the same in a",
+        ),
+        (
+            {"optimizer": "nesterov", "lr": 0.1, "schedule": "exponential"},
+            "SGD with Nesterov's momentum 0.9; learning rate 0.1 in the first epoch, falling exponentially to",
+        ),
+    ],
+)
+def test_training_in_words(settings, sentence):
+    assert report._training(asdict(Recipe(**settings))).startswith(sentence)
+
+
+def test_settings_of_batchwise_are_told_where_it_was_compared():
+    config = {"settings": asdict(Settings(groups=4, units="slice")), "environment": {}}
+    assert "<td>4 masks for a batch; kept units: a slice of neighbours, which goes on" in report._settings(config)
+    config["settings"]["methods"] = ("torch",)
+    assert "for a batch" not in report._settings(config)
+
+
 def test_report_can_be_made_again_to_the_byte():
     assert page()[0] == page()[0]
 
@@ -144,6 +173,7 @@ def test_report_escapes_what_users_name():
     text, _ = page(name="<b>&")
     assert "&lt;b&gt;&amp;" in text
     assert "<b>&<" not in text
+    assert "Split &lt;by&gt; hand." in text
 
 
 def test_slow_epochs_are_counted_not_drawn():

@@ -56,47 +56,83 @@ def thinned() -> None:
     """Dropout for PyTorch, and a laboratory that shows which kind helps on your data."""
 
 
-@thinned.command()
-@click.option("--data", default="digits", metavar="digits|DIR", help="Embedded digits, or a folder with MNIST's files.")
-@click.option("--methods", default="none,torch,thinned", metavar="NAMES", help="What to compare, with commas.")
-@click.option("--hidden", default="512,512", metavar="WIDTHS", help="Units of the hidden layers, with commas.")
+EXAMPLES = """\b
+Examples:
+  thinned compare
+  thinned compare --data mnist-folder --hidden 800,800 --batch-size 100
+  thinned compare --data artificial --examples 10000 --hidden 1000,1000,1000 --input-p 0.5
+  thinned compare --methods torch,batchwise --groups 10 --units slice --optimizer adamw
+
+\b
+Graham et al. on MNIST, in 40 epochs:
+  thinned compare --data mnist-folder --methods none,torch,batchwise --hidden 800,800 --epochs 40
+    --batch-size 100 --optimizer nesterov --lr 0.025 --schedule exponential --threads 2
+"""
+
+
+@thinned.command(epilog=EXAMPLES)
+@click.option(
+    "--data",
+    default="digits",
+    metavar="digits|artificial|PATH",
+    help="Embedded digits; made-up data; or a folder with the files of MNIST or CIFAR-10.",
+)
+@click.option(
+    "--examples", type=int, show_default="100000", help="Examples to train on, of artificial data; a tenth to test on."
+)
+@click.option(
+    "--methods", default="none,torch,thinned,batchwise", metavar="NAMES", help="What to compare, with commas."
+)
+@click.option("--hidden", default="1024,1024", metavar="WIDTHS", help="Units of the hidden layers, with commas.")
 @click.option("--p", default=0.5, help="Drop probability of hidden units.")
 @click.option("--input-p", default=0.2, help="Drop probability of input features.")
+@click.option("--groups", default=1, help="Masks of a batch, of batchwise: more are slower and less noisy.")
+@click.option(
+    "--units", default="random", metavar="random|slice", help="What batchwise keeps: any units, or neighbours."
+)
 @click.option(
     "--seeds", default="3", metavar="N|LIST", help="How many networks a method trains, or their seeds: 0,5,7."
 )
-@click.option("--epochs", default=10, help="How often each network sees the training data.")
-@click.option("--batch-size", default=100, help="Examples of one training step.")
-@click.option("--lr", default=0.15, help="Learning rate of the first epoch; it falls towards zero.")
-@click.option("--momentum", default=0.9, help="Momentum of SGD.")
+@click.option("--epochs", default=20, help="How often each network sees the training data.")
+@click.option("--batch-size", default=50, help="Examples of one training step.")
+@click.option("--optimizer", default="sgd", metavar="NAME", help="sgd, nesterov, adam or adamw.")
+@click.option(
+    "--lr", type=float, show_default="0.03, and 0.001 for adam and adamw", help="Learning rate of the first epoch."
+)
+@click.option("--momentum", default=0.9, help="Momentum of SGD, first beta of Adam.")
+@click.option("--weight-decay", default=0.0, help="Weight decay; decoupled for adamw alone.")
+@click.option(
+    "--schedule", default="linear", metavar="NAME", help="The learning rate's: linear, constant, exponential."
+)
+@click.option("--final-lr-share", default=0.135, help="What exponential ends at, as a share of --lr.")
 @click.option("--threads", type=int, show_default="by the size of the network", help="Threads of torch.")
 @click.option("--name", show_default="made of the time", help="Name of this run.")
 @click.option("--out", default="runs", type=click.Path(path_type=Path), help="Folder of all runs.")
 def compare(
     *,
     data: str,
+    examples: int | None,
     methods: str,
     hidden: str,
     p: float,
     input_p: float,
+    groups: int,
+    units: str,
     seeds: str,
-    epochs: int,
-    batch_size: int,
-    lr: float,
-    momentum: float,
     threads: int | None,
     name: str | None,
     out: Path,
+    **recipe: Any,  # the rest are fields of Recipe
 ) -> None:
     """Compare methods of dropout: test error, time, memory.
 
-    One network is trained with each of them, side by side. The default takes less than a minute. Ctrl-C ends it early
-    and keeps what is done.
+    One network is trained with each of them, side by side. The default takes about a minute. Ctrl-C ends it early and
+    keeps what is done.
     """
     from rich.console import Console
 
     from thinned.lab import compare, display
-    from thinned.lab.train import Recipe
+    from thinned.lab.recipe import Recipe
 
     settings = compare.Settings(
         methods=tuple(part.strip() for part in methods.split(",")),
@@ -104,14 +140,16 @@ def compare(
         p=p,
         input_p=input_p,
         seeds=_seeds(seeds),
-        recipe=Recipe(epochs=epochs, batch_size=batch_size, lr=lr, momentum=momentum),
+        recipe=Recipe(**recipe),
+        groups=groups,
+        units=units,
         threads=threads,
     )
-    examples = _load(data)
+    dataset = _load(data, examples)
     console = Console()
     with display.Progress(console, settings) as progress:
-        summary = compare.run(settings, examples, out, name, progress)
-    display.show(console, summary, epochs)
+        summary = compare.run(settings, dataset, out, name, progress)
+    display.show(console, summary, settings.recipe.epochs)
     click.echo(f"Report: {Path(summary.folder, 'report.html')}")
     if summary.interrupted:
         click.get_current_context().exit(INTERRUPTED)
@@ -128,10 +166,14 @@ def info() -> None:
         click.echo(f"{key:<{width}}  {value}")
 
 
-def _load(name: str) -> "Dataset":
+def _load(name: str, examples: int | None) -> "Dataset":
     from thinned import data
 
-    return data.load("digits") if name == "digits" else data.load("mnist", root=name)
+    if examples is not None:
+        if name != "artificial":
+            raise RangeError(f"`examples` must be left out except for artificial data, but got examples={examples}.")
+        return data.artificial.make(examples)
+    return data.load(name) if name in data.MADE else data.read(name)
 
 
 def _integers(text: str, name: str) -> tuple[int, ...]:

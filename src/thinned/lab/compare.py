@@ -15,19 +15,20 @@ from os import PathLike
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from thinned import _check
+from thinned import _check, optim
 from thinned._errors import RangeError
 from thinned._optional import require
 from thinned.data import Dataset
 from thinned.lab import models, records, report
+from thinned.lab.recipe import OPTIMIZERS, Recipe
 from thinned.lab.records import Record
 from thinned.lab.summary import Summary, summarise
-from thinned.lab.train import Examples, Recipe, Trainer, bytes_kept, test_error
+from thinned.lab.train import Examples, Trainer, bytes_kept, test_error
 
 WARM_UP = 3  # steps before the clock runs
 WIDEST = 2**24  # units of one layer
+UNITS = ("random", "slice")
 # Multiplications in a forward pass that are worth a thread. Threads that wait for each other gain little on small
 # networks, and lose much where another process has one of the processors.
 WORK = 2**25
@@ -44,6 +45,8 @@ class Settings:
         input_p: drop probability of input features.
         seeds: one network is trained for each method and seed.
         recipe: how they are trained.
+        groups: masks of a batch, of batchwise alone: from 1, the fastest, to one for each example.
+        units: what batchwise keeps: ``"random"`` units or a ``"slice"`` of neighbours.
         threads: threads of torch while the comparison runs; None for as many as the network is worth, and no more than
             torch has now.
 
@@ -58,11 +61,13 @@ class Settings:
     """
 
     methods: tuple[str, ...] = tuple(models.METHODS)
-    hidden: tuple[int, ...] = (512, 512)
+    hidden: tuple[int, ...] = (1024, 1024)
     p: float = 0.5
     input_p: float = 0.2
     seeds: tuple[int, ...] = (0, 1, 2)
     recipe: Recipe = field(default_factory=Recipe)
+    groups: int = 1
+    units: str = "random"
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -78,6 +83,12 @@ class Settings:
         _check.probability(self.input_p, "input_p")
         for seed in self.seeds:
             _check.word64(seed, "seeds")
+        if _check.positive(self.groups, "groups") > self.recipe.batch_size:
+            raise RangeError(
+                f"`groups` must be at most {self.recipe.batch_size}, the size of a batch, but got groups={self.groups}."
+            )
+        if self.units not in UNITS:
+            raise RangeError(f"`units` must be one of {', '.join(UNITS)}, but got units={self.units!r}.")
         processors = os.cpu_count() or 1
         if self.threads is not None and _check.positive(self.threads, "threads") > processors:
             raise RangeError(
@@ -127,7 +138,7 @@ def run(
     _check_memory(settings, weights)
     worth = max(1, weights * min(settings.recipe.batch_size, len(train.targets)) // WORK)
     threads = settings.threads or min(torch.get_num_threads(), worth)
-    builders = {method: _builder(settings, method, train.inputs.shape[1], data.classes) for method in settings.methods}
+    trainers = {method: _trainer(settings, method, train.inputs.shape[1], data.classes) for method in settings.methods}
     folder = records.create(Path(root), name, "compare")
     done: list[Record] = []
     kept: dict[str, int] = {}
@@ -135,16 +146,16 @@ def run(
     with _threads(threads), records.Journal(folder / "records.jsonl") as journal:
         config = {
             "command": "compare",
-            "data": {"name": data.name, "train": len(train.targets), "test": len(test.targets)},
+            "data": {"name": data.name, "train": len(train.targets), "test": len(test.targets), "note": data.note},
             "settings": asdict(settings),
             "environment": records.environment(),
         }
         records.write_json(folder / "config.json", config)
         try:
-            for method, build in builders.items():
-                kept[method] = _warm_up(build, settings.recipe, train)
+            for method, make in trainers.items():
+                kept[method] = _warm_up(make, settings.recipe, train)
             for seed in settings.seeds:
-                for record in _one_seed(builders, settings.recipe, seed, train, test):
+                for record in _one_seed(trainers, settings.recipe, seed, train, test):
                     journal.add(record)
                     done.append(record)
                     if on_record is not None:
@@ -163,7 +174,8 @@ def _weights(inputs: int, hidden: Sequence[int], classes: int) -> int:
 
 def _check_memory(settings: Settings, weights: int) -> None:
     """Refuse networks that the machine cannot hold, before the system ends the process for it."""
-    needed = 4 * 3 * weights * len(settings.methods)  # float32; each weight has a gradient and a momentum
+    states = 2 if OPTIMIZERS[settings.recipe.optimizer].adaptive else 1
+    needed = 4 * (2 + states) * weights * len(settings.methods)  # float32; each weight has a gradient
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
     if needed > there:
         raise RangeError(
@@ -172,24 +184,34 @@ def _check_memory(settings: Settings, weights: int) -> None:
         )
 
 
-def _builder(settings: Settings, name: str, inputs: int, classes: int) -> Callable[[], nn.Module]:
-    dropout = models.method(name).dropout
-    return partial(
-        models.mlp, inputs, settings.hidden, classes, dropout=dropout, p=settings.p, input_p=settings.input_p
+def _trainer(settings: Settings, name: str, inputs: int, classes: int) -> Callable[[int], Trainer]:
+    """Return what makes a method's trainer from a seed."""
+    build = partial(
+        models.network,
+        name,
+        inputs,
+        settings.hidden,
+        classes,
+        p=settings.p,
+        input_p=settings.input_p,
+        groups=settings.groups,
+        units=settings.units,
     )
+    library = optim if models.method(name).batchwise else torch.optim
+    return lambda seed: Trainer(build, settings.recipe, seed, library)
 
 
-def _warm_up(build: Callable[[], nn.Module], recipe: Recipe, train: Examples) -> int:
+def _warm_up(make: Callable[[int], Trainer], recipe: Recipe, train: Examples) -> int:
     """Train a network that is thrown away, so that no method pays for what the first use of torch costs."""
-    trainer = Trainer(build, recipe, seed=0)
+    trainer = make(0)
     trainer.epoch(train.head(WARM_UP * recipe.batch_size))
     return bytes_kept(trainer.model, train.head(recipe.batch_size))
 
 
 def _one_seed(
-    builders: dict[str, Callable[[], nn.Module]], recipe: Recipe, seed: int, train: Examples, test: Examples
+    makers: dict[str, Callable[[int], Trainer]], recipe: Recipe, seed: int, train: Examples, test: Examples
 ) -> Iterator[Record]:
-    trainers = {name: Trainer(build, recipe, seed) for name, build in builders.items()}
+    trainers = {name: make(seed) for name, make in makers.items()}
     names = list(trainers)
     for epoch in range(recipe.epochs):
         first = epoch % len(names)

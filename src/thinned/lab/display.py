@@ -22,7 +22,7 @@ class Progress:
         settings: what is compared.
 
     Example:
-        >>> from thinned.lab.train import Recipe
+        >>> from thinned.lab.recipe import Recipe
         >>> settings = Settings(methods=("none",), seeds=(7,), recipe=Recipe(epochs=2))
         >>> with Progress(Console(force_terminal=False), settings) as show:
         ...     show(Record("none", seed=7, epoch=1, train_loss=0.5, test_error=0.125, seconds=1.5))

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
+import thinned
 from thinned import nn as thinned_nn
 from thinned._errors import RangeError
 
@@ -17,10 +18,12 @@ class Method:
     Attributes:
         dropout: builds the layer that drops with a given probability.
         sentence: what it is, for the reader of a report.
+        batchwise: whether the network is converted to compute kept units only, and trained with `thinned.optim`.
     """
 
     dropout: Callable[[float], nn.Module]
     sentence: str
+    batchwise: bool = False
 
 
 def _nothing(_: float) -> nn.Module:
@@ -34,6 +37,12 @@ METHODS = {
         thinned_nn.Dropout,
         "thinned.nn.Dropout: a fresh mask for every example, a function of a seed, so that backward draws it again "
         "instead of storing it.",
+    ),
+    "batchwise": Method(
+        thinned_nn.Dropout,
+        "thinned.batchwise.Chain: one mask for all examples of a batch, or of a group of them, so that "
+        "only kept units are computed; weights of dropped units, and their momentum, stay as they are.",
+        batchwise=True,
     ),
 }
 
@@ -57,6 +66,44 @@ def method(name: str) -> Method:
     if name not in METHODS:
         raise RangeError(f"`methods` must be among {', '.join(METHODS)}, but got {name!r}.")
     return METHODS[name]
+
+
+def network(
+    name: str,
+    inputs: int,
+    hidden: Sequence[int],
+    classes: int,
+    *,
+    p: float,
+    input_p: float,
+    groups: int = 1,
+    units: str = "random",
+) -> nn.Module:
+    """Build the network that a method trains.
+
+    Args:
+        name: of the method.
+        inputs: number of input features.
+        hidden: widths of the hidden layers.
+        classes: number of outputs.
+        p: drop probability of hidden units.
+        input_p: drop probability of input features.
+        groups: of batchwise: how many masks a batch has.
+        units: of batchwise: ``"random"`` units are kept, or a ``"slice"`` of neighbours.
+
+    Returns:
+        The network of `mlp`, converted where the method asks for it.
+
+    Raises:
+        RangeError: there is no method of that name.
+
+    Example:
+        >>> network("torch", 64, [16], 10, p=0.5, input_p=0.2)[3]
+        Dropout(p=0.5, inplace=False)
+    """
+    chosen = method(name)
+    model = mlp(inputs, hidden, classes, dropout=chosen.dropout, p=p, input_p=input_p)
+    return thinned.batchwise.Chain(*model, groups=groups, units=units) if chosen.batchwise else model
 
 
 def mlp(

@@ -8,8 +8,11 @@ from string import Template
 from typing import Any
 
 from thinned.lab import figures
+from thinned.lab.recipe import OPTIMIZERS, SCHEDULES
 from thinned.lab.records import Record
 from thinned.lab.summary import Row, Summary
+
+KEPT = {"random": "drawn one by one", "slice": "a slice of neighbours, which goes on at the first after the last"}
 
 PAGE = Template("""\
 <!DOCTYPE html>
@@ -82,7 +85,7 @@ def cells(row: Row, plus_minus: str = "±") -> list[str]:
         One text for each heading; a dash where nothing was measured.
 
     Example:
-        >>> cells(Row("none", "", (0.02, 0.03), 0.025, 0.007, seconds=1.5, speed=None, bytes_kept=104, diverged=False))
+        >>> cells(Row("none", "", (0.02, 0.03), 0.025, 0.007, 1.5, 3.0, speed=None, bytes_kept=104, diverged=False))
         ['none', '2.50 ± 0.70', '1.500', '-', '104 B']
     """
     error = "-" if row.test_error is None else f"{100 * row.test_error:.2f}"
@@ -161,7 +164,7 @@ def page(config: dict[str, Any], summary: Summary, done: Sequence[Record]) -> st
         f"{data['test']:,} to test on. The network has {_count(len(settings['hidden']), 'hidden layer')} "
         f"({hidden} units, ReLU) and is trained for {_count(recipe['epochs'], 'epoch')} with each method and each of "
         f"{_count(len(settings['seeds']), 'seed')}. For one seed all methods start from the same weights and see the "
-        "same batches.</p>",
+        f"same batches. {escape(data['note'])}</p>",
         "<h2>Result</h2>",
         _results(summary),
         *_remarks(summary, recipe["epochs"], data["test"]),
@@ -199,17 +202,30 @@ def _remarks(summary: Summary, epochs: int, tested: int) -> list[str]:
 
 
 def _settings(config: dict[str, Any]) -> str:
-    recipe = config["settings"]["recipe"]
-    environment = config["environment"]
+    settings, environment = config["settings"], config["environment"]
+    masks = _count(settings["groups"], "mask")
     entries = {
-        "drop probability": f"{config['settings']['p']:g} of hidden units, {config['settings']['input_p']:g} of inputs",
-        "training": f"SGD with momentum {recipe['momentum']:g}; learning rate {recipe['lr']:g} in the first epoch, "
-        f"falling in equal steps towards zero; batches of {recipe['batch_size']}; cross-entropy",
-        "seeds": ", ".join(map(str, config["settings"]["seeds"])),
+        "drop probability": f"{settings['p']:g} of hidden units, {settings['input_p']:g} of inputs",
+        "training": _training(settings["recipe"]),
+        "batchwise": f"{masks} for a batch; kept units: {KEPT[settings['units']]}",
+        "seeds": ", ".join(map(str, settings["seeds"])),
         **{key: str(value) for key, value in environment.items()},
     }
+    if "batchwise" not in settings["methods"]:
+        del entries["batchwise"]
     rows = "".join(f"<tr><td>{escape(key)}</td><td>{escape(value)}</td></tr>" for key, value in entries.items())
     return f'<table class="text"><tbody>{rows}</tbody></table>'
+
+
+def _training(recipe: dict[str, Any]) -> str:
+    """Say in words how the networks were trained."""
+    decay = f", weight decay {recipe['weight_decay']:g}" if recipe["weight_decay"] else ""
+    optimizer = OPTIMIZERS[recipe["optimizer"]].words.format(f"{recipe['momentum']:g}")
+    schedule = SCHEDULES[recipe["schedule"]].words.format(f"{recipe['final_lr_share']:g}")
+    return (
+        f"{optimizer}{decay}; learning rate {recipe['lr']:g} in the first epoch, {schedule}; batches of "
+        f"{recipe['batch_size']}; cross-entropy"
+    )
 
 
 def _figures(summary: Summary, done: Sequence[Record]) -> str:

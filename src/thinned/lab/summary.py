@@ -21,6 +21,7 @@ class Row:
         test_error: their mean; None if there are none.
         spread: their standard deviation; None if there are fewer than two.
         seconds: median over all epochs of all seeds; None if there is no epoch.
+        total_seconds: of training, over all epochs of all seeds; None if there is no epoch.
         speed: seconds of the reference divided by these.
         bytes_kept: for backward by one training step.
         diverged: whether a loss became nan or infinite.
@@ -32,6 +33,7 @@ class Row:
     test_error: float | None
     spread: float | None
     seconds: float | None
+    total_seconds: float | None
     speed: float | None
     bytes_kept: int | None
     diverged: bool
@@ -106,6 +108,7 @@ def summarise(
                 test_error=statistics.fmean(errors) if errors else None,
                 spread=statistics.stdev(errors) if len(errors) > 1 else None,
                 seconds=own,
+                total_seconds=math.fsum(r.seconds for r in mine) if mine else None,
                 speed=other / own if own and other else None,
                 bytes_kept=kept.get(method),
                 diverged=not all(math.isfinite(r.train_loss) for r in mine),

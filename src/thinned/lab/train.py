@@ -3,18 +3,17 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
-from thinned import _check
-from thinned._errors import RangeError
 from thinned.data import Split
+from thinned.lab.recipe import Recipe
 
 TEST_BATCH = 1000
-LARGEST = torch.finfo(torch.float32).max
 
 
 @dataclass(frozen=True)
@@ -59,37 +58,6 @@ class Examples:
         return Examples(self.inputs[:count], self.targets[:count])
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained: stochastic gradient descent with momentum on the cross-entropy.
-
-    The learning rate falls in equal steps from epoch to epoch, towards zero: at a constant rate the test error jumps
-    about more from one epoch to the next than it differs between the methods of a comparison.
-
-    Attributes:
-        epochs: how many times the training examples are gone through.
-        batch_size: examples of one step; the last step of an epoch takes what is left.
-        lr: learning rate of the first epoch.
-        momentum: share of the last update that the next one keeps.
-
-    Raises:
-        RangeError, KindError: a value that training cannot work with.
-    """
-
-    epochs: int = 10
-    batch_size: int = 100
-    lr: float = 0.15
-    momentum: float = 0.9
-
-    def __post_init__(self) -> None:
-        _check.positive(self.epochs, "epochs")
-        _check.positive(self.batch_size, "batch_size")
-        if not 0 < self.lr <= LARGEST:  # false for nan too
-            raise RangeError(f"`lr` must be above 0 and at most {LARGEST:.1e}, but got lr={self.lr!r}.")
-        if not 0 <= self.momentum < 1:
-            raise RangeError(f"`momentum` must be in [0, 1), but got momentum={self.momentum!r}.")
-
-
 class Trainer:
     """One network in training, with its own optimizer and its own random numbers.
 
@@ -100,6 +68,7 @@ class Trainer:
         build: makes the network; its random numbers come from `seed`.
         recipe: how to train it.
         seed: of the weights, of the order of the examples and of dropout.
+        library: where the optimizer comes from; see `Recipe.make_optimizer`.
 
     Example:
         >>> trainer = Trainer(lambda: nn.Linear(4, 2), Recipe(batch_size=8), seed=0)
@@ -109,7 +78,9 @@ class Trainer:
         0.0
     """
 
-    def __init__(self, build: Callable[[], nn.Module], recipe: Recipe, seed: int) -> None:
+    def __init__(
+        self, build: Callable[[], nn.Module], recipe: Recipe, seed: int, library: ModuleType = torch.optim
+    ) -> None:
         self._order = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -117,7 +88,7 @@ class Trainer:
             self._noise = torch.get_rng_state()
         self._recipe = recipe
         self._epochs_done = 0
-        self._optimizer = torch.optim.SGD(self.model.parameters(), lr=recipe.lr, momentum=recipe.momentum)
+        self._optimizer = recipe.make_optimizer(self.model.parameters(), library)
 
     def epoch(self, train: Examples) -> tuple[float, float]:
         """Go through the training examples once, in a random order; at most as often as the recipe says.
@@ -129,7 +100,7 @@ class Trainer:
             The mean loss over the examples as they were met, dropout included, and the seconds that training took.
         """
         for group in self._optimizer.param_groups:
-            group["lr"] = self._recipe.lr * (1 - self._epochs_done / self._recipe.epochs)
+            group["lr"] = self._recipe.lr_at(self._epochs_done)
         self._epochs_done += 1
         self.model.train()
         with torch.random.fork_rng(devices=[]):

@@ -1,0 +1,153 @@
+"""How a network is trained: optimizer, learning rate, batches."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from thinned import _check
+from thinned._errors import RangeError
+
+LARGEST = torch.finfo(torch.float32).max
+BETA2 = 0.999  # Adam's second beta
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What an optimizer's name stands for.
+
+    Attributes:
+        kind: its class in torch.optim.
+        words: what to call it; the momentum goes into the braces.
+        lr: a learning rate to begin with.
+        adaptive: whether it is of Adam's kind.
+    """
+
+    kind: str
+    words: str
+    lr: float
+    adaptive: bool = False
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate goes from epoch to epoch.
+
+    Attributes:
+        words: that, in words; the share to end at goes into the braces.
+        share: of the first learning rate, by how much of the training is done and by the share to end at.
+    """
+
+    words: str
+    share: Callable[[float, float], float]
+
+
+OPTIMIZERS = {
+    "sgd": Rule("SGD", "SGD with momentum {}", lr=0.03),
+    "nesterov": Rule("SGD", "SGD with Nesterov's momentum {}", lr=0.03),
+    "adam": Rule("Adam", f"Adam with betas {{}} and {BETA2}", lr=0.001, adaptive=True),
+    "adamw": Rule("AdamW", f"AdamW with betas {{}} and {BETA2}", lr=0.001, adaptive=True),
+}
+SCHEDULES = {
+    "linear": Schedule("falling in equal steps towards zero", lambda done, _: 1 - done),
+    "constant": Schedule("the same in all others", lambda _, __: 1.0),
+    "exponential": Schedule("falling exponentially towards {} of that", lambda done, share: math.pow(share, done)),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained on the cross-entropy.
+
+    At a constant learning rate the test error jumps about more from one epoch to the next than it differs between the
+    methods of a comparison; so by default the rate falls. And by default it is one that the noisiest of the methods can
+    learn at: batchwise dropout, whose noise does not average out over a batch, diverges before the others do.
+
+    Attributes:
+        epochs: how many times the training examples are gone through.
+        batch_size: examples of one step; the last step of an epoch takes what is left.
+        optimizer: a name in `OPTIMIZERS`.
+        lr: learning rate of the first epoch; None for the one that `OPTIMIZERS` has, which takes its place.
+        momentum: share of the last update that the next one keeps; Adam's first beta.
+        weight_decay: as torch's optimizer of that name takes it: the decoupled kind for adamw alone.
+        schedule: a name in `SCHEDULES`.
+        final_lr_share: what the exponential schedule falls towards, as a share of `lr`; exp(-2) by default.
+
+    Raises:
+        RangeError, KindError: a value that training cannot work with.
+
+    Example:
+        >>> recipe = Recipe(epochs=4, lr=0.1, schedule="exponential", final_lr_share=0.0625)
+        >>> [recipe.lr_at(epoch) for epoch in range(4)]
+        [0.1, 0.05, 0.025, 0.0125]
+        >>> Recipe(optimizer="adam").lr
+        0.001
+    """
+
+    epochs: int = 20
+    batch_size: int = 50
+    optimizer: str = "sgd"
+    lr: float | None = None
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: str = "linear"
+    final_lr_share: float = 0.135
+
+    def __post_init__(self) -> None:
+        _check.positive(self.epochs, "epochs")
+        _check.positive(self.batch_size, "batch_size")
+        for name, value, known in (
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("schedule", self.schedule, SCHEDULES),
+        ):
+            if value not in known:
+                raise RangeError(f"`{name}` must be one of {', '.join(known)}, but got {name}={value!r}.")
+        lr = OPTIMIZERS[self.optimizer].lr if self.lr is None else self.lr
+        if not 0 < lr <= LARGEST:  # false for nan too
+            raise RangeError(f"`lr` must be above 0 and at most {LARGEST:.1e}, but got lr={lr!r}.")
+        object.__setattr__(self, "lr", lr)
+        if not 0 <= self.momentum < 1:
+            raise RangeError(f"`momentum` must be in [0, 1), but got momentum={self.momentum!r}.")
+        if self.optimizer == "nesterov" and self.momentum == 0:
+            raise RangeError("`momentum` must be above 0 for nesterov, but got momentum=0.")
+        if not 0 <= self.weight_decay <= LARGEST:
+            raise RangeError(
+                f"`weight_decay` must be in [0, {LARGEST:.1e}], but got weight_decay={self.weight_decay!r}."
+            )
+        if not 0 < self.final_lr_share <= 1:
+            raise RangeError(f"`final_lr_share` must be in (0, 1], but got final_lr_share={self.final_lr_share!r}.")
+
+    def lr_at(self, epoch: int) -> float:
+        """Return the learning rate of an epoch.
+
+        Args:
+            epoch: counted from 0.
+
+        Returns:
+            The rate, the same for the whole epoch.
+        """
+        assert self.lr is not None  # since it was made
+        return self.lr * SCHEDULES[self.schedule].share(epoch / self.epochs, self.final_lr_share)
+
+    def make_optimizer(self, parameters: Iterable[nn.Parameter], library: ModuleType) -> torch.optim.Optimizer:
+        """Make the optimizer.
+
+        Args:
+            parameters: what it changes.
+            library: where its class is: torch.optim, whose fused form is taken as it is the fastest, or a module that
+                has the same classes.
+
+        Returns:
+            The optimizer, at the first epoch's learning rate.
+        """
+        rule = OPTIMIZERS[self.optimizer]
+        momentum = {"betas": (self.momentum, BETA2)} if rule.adaptive else {"momentum": self.momentum}
+        nesterov = {"nesterov": True} if self.optimizer == "nesterov" else {}
+        fused = {"fused": True} if library is torch.optim else {}
+        made: torch.optim.Optimizer = getattr(library, rule.kind)(
+            parameters, lr=self.lr_at(0), weight_decay=self.weight_decay, **momentum, **nesterov, **fused
+        )
+        return made
