@@ -22,7 +22,10 @@ inline Lanes operator-(Lanes a, Lanes b) { return _mm256_sub_ps(a.v, b.v); }
 inline Lanes operator*(Lanes a, Lanes b) { return _mm256_mul_ps(a.v, b.v); }
 inline Lanes operator/(Lanes a, Lanes b) { return _mm256_div_ps(a.v, b.v); }
 inline Lanes root(Lanes a) { return _mm256_sqrt_ps(a.v); }
-inline Lanes larger(Lanes a, Lanes b) { return _mm256_blendv_ps(a.v, b.v, _mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ)); }
+inline Lanes larger(Lanes a, Lanes b) {
+  const __m256 take = _mm256_or_ps(_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ), _mm256_cmp_ps(b.v, b.v, _CMP_UNORD_Q));
+  return _mm256_blendv_ps(a.v, b.v, take);
+}
 
 struct Table {
   uint8_t row[256][kLanesOfVector];

@@ -12,7 +12,7 @@ namespace {
 
 inline float root(float v) { return std::sqrt(v); }
 inline double root(double v) { return std::sqrt(v); }
-template <class V> inline V larger(V a, V b) { return a < b ? b : a; }
+template <class V> inline V larger(V a, V b) { return a < b || b != b ? b : a; }  // nan if either is, as torch's maximum
 
 struct Gather {
   static constexpr int kMatrices = 1;

@@ -154,6 +154,8 @@ def select(input: Tensor, keep: Tensor, scale: float) -> Tensor:
 
 def _index(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> tuple[Tensor | slice, ...]:
     """Return what selects a submatrix, in `matrix[...]`."""
+    if rows is None and columns is None:
+        return (slice(None),) * matrix.dim()
     if matrix.dim() == 1 or columns is None:
         return (slice(None) if rows is None else rows,)
     return (slice(None), columns) if rows is None else (rows.unsqueeze(1), columns)
