@@ -6,6 +6,7 @@ Everything here is outside autograd.
 import torch
 from torch import Tensor
 
+from thinned._errors import RangeError
 from thinned.kernels import cpu, tensor
 from thinned.kernels.steps import AdamStep, SgdStep
 
@@ -29,6 +30,7 @@ class Place:
     """
 
     def __init__(self, matrix: Tensor, rows: Tensor | None = None, columns: Tensor | None = None) -> None:
+        rows, columns = (None if index is None else index.contiguous() for index in (rows, columns))
         self.rows, self.columns = rows, columns
         self.native = cpu.place(matrix, rows, columns) if matrix.is_cpu else None
         self.matrix_shape = self.shape = matrix.shape
@@ -53,9 +55,23 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
     return a is b or (a is not None and b is not None and torch.equal(a, b))
 
 
-def _native(matrix: Tensor) -> bool:
-    """Whether the C++ kernels can work on a matrix as it lies in memory."""
-    return matrix.is_cpu and matrix.is_contiguous() and matrix.dtype in cpu.SUBMATRIX_DTYPES
+def _native(place: Place, block: Tensor, *matrices: Tensor) -> cpu.Place | None:
+    """Return the place if the C++ kernels can work on these as they lie in memory. They trust sizes; this does not.
+
+    Raises:
+        RangeError: a size is wrong.
+    """
+    if block.shape != place.shape:
+        raise RangeError(f"The block must have shape {tuple(place.shape)}, but got {tuple(block.shape)}.")
+    dtype = block.dtype
+    fits = dtype in cpu.SUBMATRIX_DTYPES and block.is_cpu and block.is_contiguous()
+    for matrix in matrices:
+        fits = fits and matrix.dtype is dtype and matrix.is_cpu and matrix.is_contiguous()
+        if matrix.shape != place.matrix_shape:
+            raise RangeError(
+                f"The matrices of a place must have shape {tuple(place.matrix_shape)}, but got {tuple(matrix.shape)}."
+            )
+    return place.native if fits else None
 
 
 def gather(matrix: Tensor, place: Place, block: Tensor | None = None) -> Tensor:
@@ -75,12 +91,12 @@ def gather(matrix: Tensor, place: Place, block: Tensor | None = None) -> Tensor:
         tensor([[0., 2.],
                 [3., 5.]])
     """
-    if place.native is None or not _native(matrix):
-        found = tensor.gather(matrix, place.rows, place.columns)
-        return found if block is None else block.copy_(found)
     if block is None:
         block = torch.empty(place.shape, dtype=matrix.dtype, device=matrix.device)
-    cpu.gather(matrix, block, place.native)
+    native = _native(place, block, matrix)
+    if native is None:
+        return block.copy_(tensor.gather(matrix, place.rows, place.columns))
+    cpu.gather(matrix, block, native)
     return block
 
 
@@ -115,8 +131,9 @@ def scatter_add(matrix: Tensor, block: Tensor, place: Place) -> None:
         >>> vector
         tensor([0., 1., 0.])
     """
-    if place.native is not None and _native(matrix) and _native(block):
-        cpu.scatter_add(matrix, block, place.native)
+    native = _native(place, block, matrix)
+    if native is not None:
+        cpu.scatter_add(matrix, block, native)
         torch.autograd.graph.increment_version(matrix)  # the kernel writes behind torch's back
     else:
         tensor.scatter_add(matrix, block, place.rows, place.columns)
@@ -138,9 +155,9 @@ def sgd(parameter: Tensor, momentum: Tensor | None, gradient: Tensor, place: Pla
         >>> parameter
         tensor([1.0000, 0.5000, 1.0000])
     """
-    operands = (parameter, gradient) if momentum is None else (parameter, gradient, momentum)
-    if place.native is not None and all(map(_native, operands)):
-        cpu.sgd(parameter, momentum, gradient, place.native, step)
+    native = _native(place, gradient, parameter, *(() if momentum is None else (momentum,)))
+    if native is not None:
+        cpu.sgd(parameter, momentum, gradient, native, step)
         torch.autograd.graph.increment_version(parameter)
     else:
         tensor.sgd(parameter, momentum, gradient, place.rows, place.columns, step)
@@ -169,9 +186,9 @@ def adam(
         >>> parameter
         tensor([1.0000, 0.5000, 1.0000])
     """
-    operands = (parameter, gradient, *(moment for moment in moments if moment is not None))
-    if place.native is not None and all(map(_native, operands)):
-        cpu.adam(parameter, moments, gradient, place.native, step)
+    native = _native(place, gradient, parameter, *(moment for moment in moments if moment is not None))
+    if native is not None:
+        cpu.adam(parameter, moments, gradient, native, step)
         torch.autograd.graph.increment_version(parameter)
     else:
         tensor.adam(parameter, moments, gradient, place.rows, place.columns, step)
