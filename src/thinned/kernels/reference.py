@@ -1,11 +1,18 @@
-"""The mask law on NumPy arrays, written for reading: what every other back end is compared with."""
+"""The kernels on NumPy arrays, written for reading: what every other back end is compared with.
+
+Submatrices are computed in the dtype of the arrays: float64 arrays make an oracle for narrower ones.
+"""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from thinned.kernels.steps import AdamStep, SgdStep
 from thinned.masks import Mask
+
+Array = NDArray[Any]
+Index = NDArray[np.int64] | None  # ascending indices; None for all
 
 WIDE: dict[np.dtype[Any], type[np.floating[Any]]] = {  # dtype of the input -> dtype in which it is scaled
     np.dtype(np.float16): np.float32,
@@ -56,3 +63,126 @@ def dropout(input: NDArray[Any], mask: Mask) -> NDArray[Any]:
         array([2., 0., 0., 2.])
     """
     return select(input, mask.keep_array(input.shape), mask.rate.scale)
+
+
+def _place(matrix: Array, rows: Index, columns: Index) -> tuple[Array, ...]:
+    choices = (rows, columns)[: matrix.ndim]
+    return np.ix_(*(np.arange(n) if c is None else c for n, c in zip(matrix.shape, choices, strict=True)))
+
+
+def gather(matrix: Array, rows: Index, columns: Index) -> Array:
+    """Return a submatrix.
+
+    Args:
+        matrix: array of one or two axes.
+        rows: indices of rows, or of elements of a vector; None for all.
+        columns: indices of columns; None for all.
+
+    Returns:
+        A new array.
+
+    Example:
+        >>> gather(np.arange(6.0).reshape(2, 3), None, np.array([0, 2]))
+        array([[0., 2.],
+               [3., 5.]])
+    """
+    return matrix[_place(matrix, rows, columns)]
+
+
+def scatter_add(matrix: Array, block: Array, rows: Index, columns: Index) -> Array:
+    """Return a matrix with a block added to a submatrix.
+
+    Args:
+        matrix: array of one or two axes.
+        block: what to add.
+        rows, columns: as for `gather`.
+
+    Returns:
+        A new array.
+
+    Example:
+        >>> scatter_add(np.zeros(3), np.ones(1), np.array([1]), None)
+        array([0., 1., 0.])
+    """
+    result = matrix.copy()
+    result[_place(matrix, rows, columns)] += block
+    return result
+
+
+def sgd(
+    parameter: Array, momentum: Array | None, gradient: Array, rows: Index, columns: Index, step: SgdStep
+) -> tuple[Array, Array | None]:
+    """Return a parameter and its momentum after one step of SGD on a submatrix, by torch's documentation.
+
+    Args:
+        parameter: array of one or two axes.
+        momentum: like the parameter; None for SGD without.
+        gradient: block of the submatrix's gradient.
+        rows, columns: as for `gather`.
+        step: the numbers.
+
+    Returns:
+        New arrays; None for the momentum that there is not.
+
+    Example:
+        >>> sgd(np.ones(3), None, np.ones(1), np.array([1]), None, SgdStep(lr=0.5))
+        (array([1. , 0.5, 1. ]), None)
+    """
+    at = _place(parameter, rows, columns)
+    theta, g = parameter[at], -gradient if step.maximize else gradient
+    g = g + step.weight_decay * theta
+    velocity = None
+    if momentum is not None:
+        b = step.momentum * momentum[at] + (1 - step.dampening) * g
+        velocity = momentum.copy()
+        velocity[at] = b
+        g = g + step.momentum * b if step.nesterov else b
+    result = parameter.copy()
+    result[at] = theta - step.lr * g
+    return result, velocity
+
+
+def adam(
+    parameter: Array,
+    moments: tuple[Array, Array, Array | None],
+    gradient: Array,
+    rows: Index,
+    columns: Index,
+    step: AdamStep,
+) -> tuple[Array, tuple[Array, Array, Array | None]]:
+    """Return a parameter and its moments after one step of Adam or AdamW on a submatrix, by torch's documentation.
+
+    Args:
+        parameter: array of one or two axes.
+        moments: the first, the second, and the largest second ones so far (None without), like the parameter.
+        gradient: block of the submatrix's gradient.
+        rows, columns: as for `gather`.
+        step: the numbers.
+
+    Returns:
+        New arrays: the parameter, and its moments; None for those that there are not.
+
+    Example:
+        >>> numbers = AdamStep(0.5, 0.9, 0.999, 0.0, 0.0, correction1=1 - 0.9, correction2=1 - 0.999)
+        >>> adam(np.ones(2), (np.zeros(2), np.zeros(2), None), np.ones(1), np.array([1]), None, numbers)[0]
+        array([1. , 0.5])
+    """
+    at = _place(parameter, rows, columns)
+    first, second, largest = (None if moment is None else moment.copy() for moment in moments)
+    assert first is not None
+    assert second is not None
+    theta, g = parameter[at], -gradient if step.maximize else gradient
+    if step.decoupled:
+        theta = theta - step.lr * step.weight_decay * theta
+    else:
+        g = g + step.weight_decay * theta
+    first[at] = step.beta1 * first[at] + (1 - step.beta1) * g
+    second[at] = step.beta2 * second[at] + (1 - step.beta2) * g**2
+    spread = second
+    if largest is not None:
+        largest[at] = np.maximum(largest[at], second[at])
+        spread = largest
+    mean, variance = first[at] / step.correction1, spread[at] / step.correction2
+    result = parameter.copy()
+    result[at] = theta - step.lr * mean / (np.sqrt(variance) + step.eps)
+    return result, (first, second, largest)
