@@ -196,6 +196,11 @@ def scatter_add(matrix: Tensor, block: Tensor, rows: Tensor | None, columns: Ten
     matrix[_index(matrix, rows, columns)] += block
 
 
+def _wide(values: Tensor) -> Tensor:
+    """Return what an optimizer computes with: narrower numbers than float32 are rounded when they are stored."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
 def sgd(
     parameter: Tensor,
     momentum: Tensor | None,
@@ -220,13 +225,16 @@ def sgd(
         tensor([1.0000, 0.5000, 1.0000])
     """
     place = _index(parameter, rows, columns)
-    weight, direction = parameter[place], -gradient if step.maximize else gradient
+    weight, direction = _wide(parameter[place]), _wide(gradient)
+    if step.maximize:
+        direction = -direction
     if step.weight_decay != 0:
         direction = direction + step.weight_decay * weight
     if momentum is not None:
-        momentum[place] = step.momentum * momentum[place] + (1 - step.dampening) * direction
-        direction = direction + step.momentum * momentum[place] if step.nesterov else momentum[place]
-    parameter[place] = weight - step.lr * direction
+        velocity = step.momentum * _wide(momentum[place]) + (1 - step.dampening) * direction
+        momentum[place] = velocity.to(momentum.dtype)
+        direction = direction + step.momentum * velocity if step.nesterov else velocity
+    parameter[place] = (weight - step.lr * direction).to(parameter.dtype)
 
 
 def adam(
@@ -255,16 +263,20 @@ def adam(
     """
     first, second, largest = moments
     place = _index(parameter, rows, columns)
-    weight, slope = parameter[place], -gradient if step.maximize else gradient
+    weight, slope = _wide(parameter[place]), _wide(gradient)
+    if step.maximize:
+        slope = -slope
     if step.weight_decay != 0:
         if step.decoupled:
             weight = (1 - step.lr * step.weight_decay) * weight
         else:
             slope = slope + step.weight_decay * weight
-    first[place] = first[place] + (1 - step.beta1) * (slope - first[place])
-    second[place] = step.beta2 * second[place] + (1 - step.beta2) * slope * slope
-    moment = second[place]
+    mean, moment = _wide(first[place]), _wide(second[place])
+    mean = mean + (1 - step.beta1) * (slope - mean)
+    moment = step.beta2 * moment + (1 - step.beta2) * slope * slope
+    first[place], second[place] = mean.to(first.dtype), moment.to(second.dtype)
     if largest is not None:
-        moment = largest[place] = torch.maximum(largest[place], moment)
+        moment = torch.maximum(_wide(largest[place]), moment)
+        largest[place] = moment.to(largest.dtype)
     spread = moment.sqrt() / math.sqrt(step.correction2) + step.eps
-    parameter[place] = weight - step.lr / step.correction1 * first[place] / spread
+    parameter[place] = (weight - step.lr / step.correction1 * mean / spread).to(parameter.dtype)
