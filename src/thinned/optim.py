@@ -30,9 +30,10 @@ class _Thinned(torch.optim.Optimizer):
     """What the optimizers here share."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        mine = [group["dropped"] for group in self.__dict__.get("param_groups", ())]
         super().__setstate__(state)
-        for group in self.param_groups:
-            group.setdefault("dropped", "freeze")  # of a state dict that torch's optimizer wrote
+        for group, dropped in zip(self.param_groups, mine, strict=False):
+            group.setdefault("dropped", dropped)  # of a state dict that torch's optimizer wrote, which has no opinion
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own.
@@ -40,7 +41,8 @@ class _Thinned(torch.optim.Optimizer):
         Args:
             param_group: `params` and the options in which they differ.
         """
-        _check_dropped(param_group.get("dropped", "freeze"))
+        if isinstance(param_group, dict):  # what else it may not be, torch says
+            _check_dropped(param_group.get("dropped", "freeze"))
         super().add_param_group(param_group)
 
     @overload
@@ -78,10 +80,12 @@ def _block(parameter: Tensor, dropped: str) -> tuple[Tensor, Place]:
     grad = parameter.grad
     assert grad is not None
     if isinstance(grad, SubmatrixGrad):
-        if grad.block is not None and grad.place is not None and dropped == "freeze":
+        if grad.block is not None and grad.place is not None and dropped == "freeze" and not grad.is_complex():
             return grad.block, grad.place
-        return grad.dense(), Place(parameter)
-    return grad.to_dense() if grad.layout != torch.strided else grad, Place(*_real(parameter))
+        grad = grad.dense()
+    elif grad.layout != torch.strided:
+        grad = grad.to_dense()
+    return grad.resolve_conj(), Place(*_real(parameter))
 
 
 def _real(*tensors: Any) -> Any:
@@ -155,8 +159,6 @@ class SGD(_Thinned, torch.optim.SGD):
 class _Moments(_Thinned):
     """What Adam and AdamW share."""
 
-    _decoupled = False
-
     def _update(
         self, parameter: Tensor, state: dict[str, Any], group: dict[str, Any], block: Tensor, place: Place
     ) -> None:
@@ -176,10 +178,10 @@ class _Moments(_Thinned):
             group["weight_decay"],
             -math.expm1(count * math.log(beta1)) if beta1 else 1.0,
             -math.expm1(count * math.log(beta2)) if beta2 else 1.0,
-            self._decoupled,
+            group["decoupled_weight_decay"],
             group["maximize"],
         )
-        moments = state["exp_avg"], state["exp_avg_sq"], state.get("max_exp_avg_sq")
+        moments = state["exp_avg"], state["exp_avg_sq"], state["max_exp_avg_sq"] if group["amsgrad"] else None
         if parameter.is_complex():
             parameter, block, *moments = _real(parameter, block, *moments)
         submatrix.adam(parameter, moments, block, place, numbers)
@@ -243,8 +245,6 @@ class AdamW(_Moments, torch.optim.AdamW):
 
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019.
     """
-
-    _decoupled = True
 
     def __init__(
         self,
