@@ -1,5 +1,6 @@
 """Gradients that are zero outside a submatrix."""
 
+import cmath
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -124,6 +125,25 @@ class SubmatrixGrad(Tensor):
         place = " x ".join(map(str, self.block.shape))
         return f"SubmatrixGrad({place} of {' x '.join(map(str, self.shape))}, {self.block!r})"
 
+    def numpy(self, *, force: bool = False) -> Any:
+        """Return the dense gradient as an array, which torch refuses to do for subclasses.
+
+        Args:
+            force: as for `torch.Tensor.numpy`.
+
+        Returns:
+            Array of the full shape.
+        """
+        return self.dense().numpy(force=force)
+
+    def tolist(self) -> Any:
+        """Return the dense gradient as nested lists.
+
+        Returns:
+            Python numbers in lists of lists.
+        """
+        return self.dense().tolist()
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "SubmatrixGrad":
         block, dense = (None if part is None else part.clone() for part in (self._state.block, self._state.dense))
         copy = self._of(self, _State(block, self.place, dense))
@@ -153,7 +173,7 @@ def _on_dense(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
     def dense(value: Any) -> Any:
         if isinstance(value, SubmatrixGrad):
-            seen[id(value.dense())] = value
+            seen.setdefault(id(value.dense()), value)  # of those that share a state, what is written comes first
             return value.dense()
         return value
 
@@ -170,18 +190,29 @@ def _share(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # 
 
 def _clone(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Return a plain tensor, so that no state of an optimizer that is made of a gradient becomes one of these."""
-    grad = args[0]
+    grad, form = args[0], kwargs.get("memory_format")
     if grad.block is None:
         return func(grad.dense(), **kwargs)
-    return grad._scattered()
+    dense = grad._scattered()
+    return dense if form in (None, torch.preserve_format) else dense.contiguous(memory_format=form)
+
+
+_DIVISIONS = {aten.div.Tensor, aten.div_.Tensor, aten._foreach_div_.Scalar, aten._foreach_div_.Tensor}
+
+
+def _keeps_zeros(func: Any, number: Any) -> bool:
+    """Tell whether a factor or divisor is one number, and zero times or by it is zero."""
+    if isinstance(number, Tensor):
+        if isinstance(number, SubmatrixGrad) or number.numel() != 1 or number.dim() > 1:
+            return False
+        number = number.item()
+    return number != 0 and not cmath.isnan(number) if func in _DIVISIONS else cmath.isfinite(number)
 
 
 def _scale(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Multiply or divide by one number, which leaves zeros zero unless it is inf, nan or 0."""
+    """Multiply or divide by one number that leaves zeros zero."""
     grad, number = args
-    if not isinstance(grad, SubmatrixGrad) or grad.block is None or isinstance(number, SubmatrixGrad) or kwargs:
-        return NotImplemented
-    if isinstance(number, Tensor) and number.dim() != 0:
+    if not isinstance(grad, SubmatrixGrad) or grad.block is None or kwargs or not _keeps_zeros(func, number):
         return NotImplemented
     block = func(grad.block, number)
     if block is grad.block:
@@ -193,7 +224,7 @@ def _scale(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _add(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     grad, other = args
-    if not isinstance(grad, SubmatrixGrad) or not grad.same_place(other):
+    if not isinstance(grad, SubmatrixGrad) or not grad.same_place(other) or grad.dtype != other.dtype:
         return NotImplemented
     block = func(grad.block, other.block, **kwargs)
     return grad if block is grad.block else SubmatrixGrad._of(grad, _State(block, grad.place))
@@ -227,12 +258,18 @@ def _foreach_norm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
 
 
 def _foreach_in_place(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Of one list of gradients and numbers that are the same for all of them."""
+    """Of one list of gradients and a number, if any, that is the same for all of them."""
     grads, *numbers = args
-    if any(isinstance(number, Tensor) and number.dim() != 0 and number.numel() != 1 for number in numbers):
+    if not all(_keeps_zeros(func, number) for number in numbers):
         return NotImplemented
     func(_values(grads), *numbers, **kwargs)
     return None
+
+
+def _unscale(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Look for inf and nan in the blocks, and multiply by what a GradScaler's scale allows for: a finite number."""
+    grads, *numbers = args
+    func(_values(grads), *numbers, **kwargs)
 
 
 _KNOWN: dict[Any, Handler] = {
@@ -254,5 +291,5 @@ _KNOWN: dict[Any, Handler] = {
     aten._foreach_div_.Scalar: _foreach_in_place,
     aten._foreach_div_.Tensor: _foreach_in_place,
     aten._foreach_zero_.default: _foreach_in_place,
-    aten._amp_foreach_non_finite_check_and_unscale_.default: _foreach_in_place,
+    aten._amp_foreach_non_finite_check_and_unscale_.default: _unscale,
 }
