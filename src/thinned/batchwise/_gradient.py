@@ -125,6 +125,16 @@ class SubmatrixGrad(Tensor):
         place = " x ".join(map(str, self.block.shape))
         return f"SubmatrixGrad({place} of {' x '.join(map(str, self.shape))}, {self.block!r})"
 
+    @property
+    def data(self) -> "SubmatrixGrad":
+        """The same gradient; what is assigned takes its place, as `Module.to` does it when it casts."""
+        return self.detach()  # type: ignore[return-value]
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        Tensor.data.__set__(self, value)  # type: ignore[attr-defined]  # shape, strides and dtype
+        self._state = value._state if isinstance(value, SubmatrixGrad) else _State(None, None, value)
+
     def numpy(self, *, force: bool = False) -> Any:
         """Return the dense gradient as an array, which torch refuses to do for subclasses.
 
