@@ -529,8 +529,8 @@ def test_slices_are_neighbours_and_start_where_their_word_says():
 def test_every_unit_is_kept_with_the_same_probability(n, p, slices):
     """In G independent groups a unit is kept G q times, q = k / n, give or take t: by Hoeffding's inequality it strays
     further with probability at most 2 exp(-2 t**2 / G), which is 1e-9 at t = sqrt(G ln(2e9) / 2). Fewer than 1,000
-    units are counted here, so a perfect generator would fail with a chance of 1e-6. The start of a slice is uniform to 2**-32
-    only, which moves a count by less than 1e-3.
+    units are counted here, so a perfect generator would fail with a chance of 1e-6. The start of a slice is uniform to
+    2**-32 only, which moves a count by less than 1e-3.
     """
     groups = 20_000
     k = units_kept(n, p)
