@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "law.hpp"
+#include "submatrices.hpp"
 #include "vectors.hpp"
 
 using namespace thinned;
@@ -369,6 +370,7 @@ int main(int argc, char** argv) {
     large(path);
     layouts(path);
     at_once(path);
+    submatrices::test(path, name(path), check);
     std::printf("%s: %lld checks, %lld failures so far\n", name(path), static_cast<long long>(checks),
                 static_cast<long long>(failures));
   }
