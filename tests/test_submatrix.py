@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinned import submatrix
-from thinned._errors import KindError, RangeError
+from thinned._errors import RangeError
 from thinned.kernels import cpu, reference, tensor
 from thinned.kernels.steps import AdamStep, SgdStep
 from thinned.masks import Mask, element_words, units_kept
@@ -444,8 +444,7 @@ def test_places():
     matrix = torch.empty(4, 5)
     rows = torch.tensor([0, 3])
     assert Place(matrix, rows).shape == (2, 5)
-    assert Place(matrix).whole
-    assert not Place(matrix, columns=rows).whole
+    assert Place(matrix).shape == (4, 5)
     assert Place(matrix, rows) == Place(matrix, rows.clone())
     assert Place(matrix, rows) != Place(matrix, columns=rows)
     assert Place(matrix, rows) != Place(torch.empty(5, 5), rows)
@@ -457,26 +456,18 @@ def test_places():
 
 
 @pytest.mark.parametrize(
-    ("use", "kind", "message"),
+    ("use", "message"),
     [
-        (lambda m: Place(m, torch.tensor([0, 4])), RangeError, r"`rows` must be ascending in \[0, 3\].*=\[0, 4\]\."),
-        (lambda m: Place(m, torch.tensor([-1, 2])), RangeError, r"`rows` must be .*, but got rows=\[-1, 2\]\."),
-        (lambda m: Place(m, torch.tensor([2, 1])), RangeError, r"`rows` must be .*, but got rows=\[2, 1\]\."),
-        (lambda m: Place(m, None, torch.tensor([1, 1])), RangeError, r"`columns` .* none twice, .*=\[1, 1\]\."),
-        (lambda m: Place(m, torch.tensor([0], dtype=torch.int32)), KindError, r"`rows` must be .* got torch.int32"),
-        (lambda m: Place(m, torch.tensor([[0]])), KindError, r"`rows` must be a vector .* shape \(1, 1\)"),
-        (lambda m: Place(m, torch.empty(1, dtype=torch.int64, device="meta")), KindError, r"on cpu, .* on meta\."),
-        (lambda m: submatrix.gather(torch.empty(5, 5), Place(m)), RangeError, r"shape \(4, 5\), but got \(5, 5\)\."),
-        (lambda m: submatrix.gather(m, Place(m), torch.empty(3)), RangeError, r"The block must have .* got \(3,\)\."),
+        (lambda m: submatrix.gather(torch.empty(5, 5), Place(m)), r"shape \(4, 5\), but got \(5, 5\)\."),
+        (lambda m: submatrix.gather(m, Place(m), torch.empty(3)), r"The block must have .* got \(3,\)\."),
         (
             lambda m: submatrix.sgd(m, torch.empty(2, 5), m, Place(m), SgdStep(0.1, 0.9)),
-            RangeError,
             r"must have shape \(4, 5\), but got \(2, 5\)\.",
         ),
     ],
 )
-def test_what_would_leave_the_memory_is_refused(use, kind, message):
-    with pytest.raises(kind, match=message):
+def test_what_would_leave_the_memory_is_refused(use, message):
+    with pytest.raises(RangeError, match=message):
         use(torch.zeros(4, 5))
 
 
