@@ -259,7 +259,7 @@ def product(
         )
         for row, column, first, last in zip(rows, columns, bounds, bounds[1:], strict=False)
     ]
-    if torch.is_autocast_enabled(input.device.type):
+    if input.dtype is not torch.float64 and torch.is_autocast_enabled(input.device.type):  # torch's rule too
         with torch.autocast(input.device.type, enabled=False):
             output = _apply(flat.to(torch.get_autocast_dtype(input.device.type)), weight, bias, groups, scale)
     else:
