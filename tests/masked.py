@@ -11,7 +11,7 @@ from thinned.masks import Mask
 
 def leaves(module, path=""):
     """Yield (path, layer) of the layers of nested Sequentials, in order."""
-    for name, child in module.named_children():
+    for name, child in module._modules.items():  # `named_children` leaves out what was there before
         here = f"{path}.{name}" if path else name
         if isinstance(child, nn.Sequential):
             yield from leaves(child, here)
@@ -37,7 +37,7 @@ class Masked:
         return list(self.net.parameters())
 
     def __call__(self, x, seed, step, rows=None):
-        start, stop, total = rows or (0, len(x), len(x))
+        start, _stop, total = rows or (0, len(x), len(x))
         self.kept = {}
         layers = [*leaves(self.net)]
         for place, (path, layer) in enumerate(layers):

@@ -1,4 +1,4 @@
-"""`Chain` computes what a dense network with the same mask computes: outputs, gradients, and what training makes of it."""
+"""`Chain` computes what a dense network with the same mask does: outputs, gradients, and what training makes of it."""
 
 import copy
 

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 import os
 import pickle
 import socket
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo.testing
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from masked import Masked, error
@@ -64,7 +66,7 @@ def test_the_same_key_is_the_same_network() -> None:
 def test_parts_of_a_batch_are_the_whole(groups, edges) -> None:
     model, x = net(groups=groups), data()
     whole = run(model, x)
-    parts = [run(model, x[a:b], batch=(a, b, 12)) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [run(model, x[a:b], batch=(a, b, 12)) for a, b in itertools.pairwise(edges)]
     same([torch.cat([part[0] for part in parts])], whole[:1])
     same([sum(of_one) for of_one in zip(*(part[1:] for part in parts), strict=True)], whole[1:])
 
@@ -179,8 +181,10 @@ def test_transforms_of_torch_func() -> None:
     parameters = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
     y = torch.func.functional_call(thinned.keyed(model, 3, 7), parameters, (x,))
     y.square().sum().backward()
-    same([y, *((p.grad.clone() for p in parameters.values()))], run(model, x))
-    with pytest.raises(RuntimeError, match="thinned|functorch|func"):
+    same([y, *(p.grad.clone() for p in parameters.values())], run(model, x))
+    with pytest.raises(
+        RuntimeError, match=r"must be differentiated by `backward`.* but a transform of torch.func is active"
+    ):
         torch.func.grad(lambda p: torch.func.functional_call(model, p, (x,)).sum())(dict(model.named_parameters()))
 
 
@@ -248,26 +252,19 @@ def test_nested_chains_are_one() -> None:
     assert isinstance(layers[1].weight.grad, SubmatrixGrad)
 
 
-@pytest.mark.parametrize("place", [1, 2, 3, 4])
-@pytest.mark.parametrize("kind", ["register_forward_hook", "register_forward_pre_hook"])
-def test_a_hook_that_comes_later_sees_whole_tensors(place, kind) -> None:
+@pytest.mark.parametrize(("place", "width"), [(1, 20), (2, 20), (3, 20), (4, 12)])
+def test_a_hook_that_comes_later_sees_whole_tensors(place, width) -> None:
     model, x = net(), data()
-    run(model, x)
+    wanted = run(model, x)
     widths = []
-    hook = getattr(model[place], kind)(
-        lambda _, args, *output: widths.append(
-            (output or args)[-1][0].shape[-1] if not output else output[-1].shape[-1]
-        )
-    )
-    masked = Masked(net())
-    same(run(model, x)[:1], [masked(x, 3, 7)])
-    assert widths == [20 if "pre" not in kind or place != 1 else 10] or (
-        place == 4 and "pre" not in kind and widths == [12]
-    )
+    hook = model[place].register_forward_hook(lambda *args: widths.append(args[-1].shape[-1]))
+    watched = run(model, x)
+    assert widths == [width]
+    if place == 2:  # around the others the dropout is an ordinary one
+        same(watched, wanted)
     hook.remove()
-    run(model, x)
-    assert len(widths) == 1
-    assert isinstance(model[4].weight.grad, SubmatrixGrad)
+    same(run(model, x), wanted, 0.0)
+    assert widths == [width]
 
 
 def test_hooks_of_a_dropout_survive() -> None:
@@ -292,8 +289,8 @@ def test_changes_that_come_later() -> None:
     model.configure(groups=3)
     same(run(model, x)[:1], [Masked(model)(x, 3, 7)])
     model.configure()
-    nn.utils.parametrizations.weight_norm(model[4])
-    same(run(model, x)[:1], [Masked(model)(x, 3, 7)])
+    nn.utils.parametrizations.weight_norm(model[4])  # changes the class of the layer
+    run(model, x)
     assert not isinstance(model[4].parametrizations.weight.original1.grad, SubmatrixGrad)
 
 
@@ -316,6 +313,7 @@ def test_options_are_set_together_or_not_at_all() -> None:
 def test_compile(backend) -> None:
     """The chain breaks the graph; what is around it is compiled, and no pattern makes a new graph."""
     torch._dynamo.reset()
+    graphs = 0
     model = nn.Sequential(nn.Linear(10, 10), net(), nn.Softplus()).double()
     counter = torch._dynamo.testing.CompileCounterWithBackend(backend)
     compiled, x = torch.compile(model, backend=counter), data()
@@ -324,9 +322,12 @@ def test_compile(backend) -> None:
         assert error(y, thinned.keyed(model, 3, step)(x)) <= EXACT
         model.zero_grad()
         y.sum().backward()
-        graphs = counter.frame_count if step == 1 else None or counter.frame_count
-        assert step < 2 or counter.frame_count == graphs
-    same(gradients(model), gradients(model))
+        assert step == 0 or counter.frame_count == graphs
+        graphs = counter.frame_count
+    got = gradients(model)
+    model.zero_grad()
+    thinned.keyed(model, 3, step)(x).sum().backward()
+    same(got, gradients(model))
     assert isinstance(model[1][4].weight.grad, SubmatrixGrad)
 
 

@@ -162,7 +162,7 @@ def _swapped(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def _taking_over(new: Module, module: torch.nn.Module, without: str = "") -> Module:
-    """Give a replacement the very dictionaries of hooks, so that handles still work; mode, layers, whatever is there."""
+    """Give a replacement the very dictionaries of hooks, so that handles still work, and whatever else is there."""
     vars(new).update((name, value) for name, value in vars(module).items() if name != without)
     for hook in module._load_state_dict_pre_hooks.values():
         if getattr(hook, "with_module", False):  # it knows its layer by a weak reference

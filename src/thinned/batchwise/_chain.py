@@ -11,7 +11,7 @@ from torch.nn import functional
 from thinned import _check, submatrix
 from thinned._errors import RangeError
 from thinned.batchwise._gradient import SubmatrixGrad
-from thinned.batchwise._linear import product
+from thinned.batchwise._linear import check_no_transforms, product
 from thinned.batchwise._structure import Thinning, decide, leaves, watched
 from thinned.kernels import cpu
 from thinned.masks import units_kept
@@ -141,6 +141,7 @@ class Chain(nn.Sequential):
 
     @_disable_dynamo
     def _thinned(self, program: "_Program", x: Tensor) -> Tensor:
+        check_no_transforms()
         kept: Units | None = None  # the units that x holds; None for all
         scale = 1.0  # what x is still to be multiplied with
         drawn: list[nn.Module] = []  # the dropout layers since the last product

@@ -196,6 +196,7 @@ def linear(
 
     Raises:
         ValueError, TypeError: the shapes do not fit together.
+        RuntimeError: inside a transform of torch.func.
 
     Example:
         >>> weight = torch.tensor([[1.0, 10.0], [100.0, 1000.0]])
@@ -204,6 +205,7 @@ def linear(
 
     Source: Graham, Reizenstein and Robinson, "Efficient batchwise dropout training using submatrices", 2015.
     """
+    check_no_transforms()
     edges = (0, len(input)) if bounds is None else tuple(bounds)
     row_groups = _checked(rows, "rows", len(edges) - 1, weight.shape[0])
     column_groups = _checked(columns, "columns", len(edges) - 1, weight.shape[1])
@@ -213,6 +215,15 @@ def linear(
     if input.dtype != weight.dtype and not torch.is_autocast_enabled(input.device.type):
         raise KindError(f"`input` must have the weight's dtype, {weight.dtype}, but got {input.dtype}.")
     return product(input, weight, bias, row_groups, column_groups, scale, edges)
+
+
+def check_no_transforms() -> None:
+    """Refuse to work inside a transform of torch.func, whose tensors have no memory for the kernels."""
+    if torch._C._are_functorch_transforms_active():
+        raise RuntimeError(
+            "Batchwise dropout must be differentiated by `backward` or `torch.autograd.grad`, but a transform of "
+            "torch.func is active."
+        )
 
 
 def _checked(choice: Tensor | None, name: str, groups: int, size: int) -> Choices:

@@ -162,10 +162,10 @@ def decide(chain: Sequence[nn.Module], site: int, groups: int = 1) -> Thinning |
         'Sigmoid stands between it and the next linear layer and maps 0 to something else'
     """
     dropout = chain[site]
-    if type(dropout) is not Dropout or dropout.shared_axes != ():
-        return "only elementwise dropout can be thinned"
     if watched(dropout):
         return "a hook or a patch on the dropout layer wants to see whole tensors"
+    if type(dropout) is not Dropout or dropout.shared_axes != ():
+        return "only elementwise dropout can be thinned"
     after = site + 1
     while after < len(chain) and _elementwise(chain[after]):
         if not keeps_zero(chain[after]):
