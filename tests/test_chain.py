@@ -232,12 +232,13 @@ def test_ten_steps(name, dropped, dtype, chosen) -> None:
         ever = [a | b for a, b in zip(ever, kept, strict=True)]
         patterns.add(str([k.int().tolist() for k in masked.kept.values()]))
     assert len(patterns) == 10
-    rows = zip(net.parameters(), masked.parameters(), oracle.parameters(), start, ever, strict=True)
-    for parameter, theirs, wanted, first, mask in rows:
-        if dtype is torch.float64:
-            assert error(parameter, theirs) <= EXACT
-        else:
-            assert rounding(parameter, wanted) <= 2 * rounding(theirs, wanted)
+    if dtype is torch.float32:  # of all weights together: of ten steps each has its own luck
+        ours, theirs, wanted = (
+            torch.cat([p.detach().double().flatten() for p in m.parameters()]) for m in (net, masked, oracle)
+        )
+        assert rounding(ours, wanted) <= 2 * rounding(theirs, wanted)
+    for parameter, theirs, first, mask in zip(net.parameters(), masked.parameters(), start, ever, strict=True):
+        assert dtype is torch.float32 or error(parameter, theirs) <= EXACT
         if dropped == "freeze":
             assert torch.equal(parameter[~mask], first[~mask])
     assert dropped == "dense" or not all(bool(mask.all()) for mask in ever)

@@ -229,7 +229,7 @@ def _mark(sites: list[nn.Module], output: Tensor) -> None:
     if output.dim() != 2:
         node = node.next_functions[0][0]  # below the view of the product, whose backward takes the note away
     assert node is not None
-    node.metadata[PENDING] = waiting
+    node.metadata[PENDING] = waiting  # type: ignore[index]
 
 
 def _pick_inputs(x: Tensor, kept: Units, units: int) -> Tensor:

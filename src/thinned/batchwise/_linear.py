@@ -212,9 +212,14 @@ def linear(
     width = weight.shape[1] if columns is None else columns.shape[1]
     if input.dim() < 2 or input.shape[-1] != width:
         raise RangeError(f"`input` must have shape (batch, ..., {width}), but got {tuple(input.shape)}.")
-    if input.dtype != weight.dtype and not torch.is_autocast_enabled(input.device.type):
+    if input.dtype != weight.dtype and not _autocasts(input):
         raise KindError(f"`input` must have the weight's dtype, {weight.dtype}, but got {input.dtype}.")
     return product(input, weight, bias, row_groups, column_groups, scale, edges)
+
+
+def _autocasts(input: Tensor) -> bool:
+    """Tell whether autocast applies, by torch's rules: never to float64; and the meta device knows none."""
+    return not input.is_meta and input.dtype is not torch.float64 and torch.is_autocast_enabled(input.device.type)
 
 
 def check_no_transforms() -> None:
@@ -270,7 +275,7 @@ def product(
         )
         for row, column, first, last in zip(rows, columns, bounds, bounds[1:], strict=False)
     ]
-    if input.dtype is not torch.float64 and torch.is_autocast_enabled(input.device.type):  # torch's rule too
+    if _autocasts(input):
         with torch.autocast(input.device.type, enabled=False):
             output = _apply(flat.to(torch.get_autocast_dtype(input.device.type)), weight, bias, groups, scale)
     else:
