@@ -232,11 +232,11 @@ def test_ten_steps(name, dropped, dtype, chosen) -> None:
         ever = [a | b for a, b in zip(ever, kept, strict=True)]
         patterns.add(str([k.int().tolist() for k in masked.kept.values()]))
     assert len(patterns) == 10
-    if dtype is torch.float32:  # of all weights together: of ten steps each has its own luck
+    if dtype is torch.float32:  # mean over all weights: where a gradient is near zero, Adam makes its rounding large
         ours, theirs, wanted = (
             torch.cat([p.detach().double().flatten() for p in m.parameters()]) for m in (net, masked, oracle)
         )
-        assert rounding(ours, wanted) <= 2 * rounding(theirs, wanted)
+        assert (ours - wanted).abs().mean() <= 2 * (theirs - wanted).abs().mean()
     for parameter, theirs, first, mask in zip(net.parameters(), masked.parameters(), start, ever, strict=True):
         assert dtype is torch.float32 or error(parameter, theirs) <= EXACT
         if dropped == "freeze":
