@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
@@ -19,6 +20,7 @@ RULES: dict[type[torch.nn.Module], Callable[[float, bool], torch.nn.Module]] = {
     torch.nn.Dropout3d: nn.Dropout3d,
 }
 OWN = tuple(RULES.values())
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 _PATCHES = frozenset({"forward", "_compiled_call_impl"})  # set on the instance, these would go on calling the old layer
 
@@ -115,7 +117,8 @@ def plan(
     sites = [site for site in (_site(path, module) for path, module in everywhere) if site is not None]
     if not batchwise:
         return Plan(sites)
-    found = list(chains(model, _check.positive(batch_size, "batch_size"), groups, multiple_of))
+    batch_size, groups = _check.positive(batch_size, "batch_size"), _check.positive(groups, "groups")
+    found = list(chains(model, batch_size, groups, _check.positive(multiple_of, "multiple_of")))
     verdicts = dict(verdict for chain in found for verdict in _verdicts(chain))
     dense = sum(chain.dense for chain in found)
     saved = sum(chain.dense - chain.thinned for chain in found if chain.pays)
@@ -155,8 +158,12 @@ def _patched(module: torch.nn.Module) -> bool:
 
 def _swapped(module: torch.nn.Module) -> torch.nn.Module:
     new = RULES[type(module)](module.p, module.inplace)  # type: ignore[arg-type]
-    # The very dictionaries of hooks, so that their handles still work; training mode, buffers, whatever else is on it.
-    vars(new).update((name, value) for name, value in vars(module).items() if name != "p")
+    return _taking_over(new, module, without="p")
+
+
+def _taking_over(new: Module, module: torch.nn.Module, without: str = "") -> Module:
+    """Give a replacement the very dictionaries of hooks, so that handles still work, and whatever else is there."""
+    vars(new).update((name, value) for name, value in vars(module).items() if name != without)
     for hook in module._load_state_dict_pre_hooks.values():
         if getattr(hook, "with_module", False):  # it knows its layer by a weak reference
             hook.module = weakref.ref(new)  # type: ignore[attr-defined]
@@ -216,6 +223,4 @@ def convert(
 
 
 def _chained(module: torch.nn.Sequential, groups: int, units: str, multiple_of: int) -> Chain:
-    chain = Chain(groups=groups, units=units, multiple_of=multiple_of)
-    vars(chain).update(vars(module))  # the very dictionaries, as in `_swapped`
-    return chain
+    return _taking_over(Chain(groups=groups, units=units, multiple_of=multiple_of), module)

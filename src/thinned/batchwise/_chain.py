@@ -11,7 +11,7 @@ from torch.nn import functional
 from thinned import _check, submatrix
 from thinned._errors import RangeError
 from thinned.batchwise._gradient import SubmatrixGrad
-from thinned.batchwise._linear import product
+from thinned.batchwise._linear import check_no_transforms, product
 from thinned.batchwise._structure import Thinning, decide, leaves, watched
 from thinned.kernels import cpu
 from thinned.masks import units_kept
@@ -91,7 +91,7 @@ class Chain(nn.Sequential):
         self.configure(groups, units, multiple_of)
         for owner in (module for module in self.modules() if isinstance(module, nn.Sequential)):
             for name, child in owner._modules.items():
-                if type(child) is nn.Dropout:
+                if type(child) is nn.Dropout and not watched(child):
                     owner._modules[name] = Dropout(child.p, child.inplace).train(child.training)
 
     def configure(self, groups: int = 1, units: str = "random", multiple_of: int = 1) -> None:
@@ -103,11 +103,10 @@ class Chain(nn.Sequential):
         Raises:
             ValueError, TypeError: an option breaks its rule.
         """
-        self.groups = _check.positive(groups, "groups")
-        self.multiple_of = _check.positive(multiple_of, "multiple_of")
+        groups, multiple_of = _check.positive(groups, "groups"), _check.positive(multiple_of, "multiple_of")
         if units not in STYLES:
             raise RangeError(f"`units` must be one of {', '.join(STYLES)}, but got units={units!r}.")
-        self.units = units
+        self.groups, self.units, self.multiple_of = groups, units, multiple_of
 
     def extra_repr(self) -> str:
         """Return the options, for `repr`."""
@@ -125,8 +124,6 @@ class Chain(nn.Sequential):
         program = self._program()
         if not program.active:
             return super().forward(input)  # type: ignore[no-any-return]
-        if input.dim() == 1:
-            return self._thinned(program, input.unsqueeze(0)).squeeze(0)
         return self._thinned(program, input)
 
     def _program(self) -> "_Program":
@@ -134,8 +131,7 @@ class Chain(nn.Sequential):
         layers = [module for _, module in leaves(self)]
         signs: list[Any] = [self.groups]
         for layer in layers:
-            signs.append(layer)
-            signs.append(watched(layer))
+            signs += (layer, layer.__class__, watched(layer))  # a parametrization changes the class
             if isinstance(layer, Dropout):
                 signs.append(layer.p if layer.training else 0.0)
         program: _Program | None = self.__dict__.get("_last_program")
@@ -145,20 +141,23 @@ class Chain(nn.Sequential):
 
     @_disable_dynamo
     def _thinned(self, program: "_Program", x: Tensor) -> Tensor:
+        check_no_transforms()
         kept: Units | None = None  # the units that x holds; None for all
         scale = 1.0  # what x is still to be multiplied with
+        drawn: list[nn.Module] = []  # the dropout layers since the last product
         for place, layer in enumerate(program.layers):
             target = program.computed_by.get(place)
             if target is not None:
                 chosen = self._draw(program.layers[target.site], target.units, x)
                 x = _multiply(layer, x, chosen, kept, scale)
-                _mark(program.layers[target.site], x)
-                kept, scale = chosen, 1.0
+                _mark([*drawn, program.layers[target.site]], x)
+                kept, scale, drawn = chosen, 1.0, []
             elif place in program.active:
                 found = program.active[place]
                 if found.before is None:
                     kept = self._draw(layer, found.units, x)
-                    x = _pick_inputs(x, kept)
+                    x = _pick_inputs(x, kept, found.units)
+                    drawn = [layer]
                 assert kept is not None
                 if found.after == place + 1:
                     scale = kept.scale  # the product takes it along
@@ -166,7 +165,8 @@ class Chain(nn.Sequential):
                     x = x * kept.scale
             elif kept is not None and isinstance(layer, nn.Linear):
                 x = _multiply(layer, x, None, kept, scale)
-                kept, scale = None, 1.0
+                _mark(drawn, x)
+                kept, scale, drawn = None, 1.0, []
             elif kept is not None and isinstance(layer, nn.BatchNorm1d):
                 x = _batch_norm(layer, x, kept.index[0])
             else:
@@ -176,7 +176,7 @@ class Chain(nn.Sequential):
     def _draw(self, site: nn.Module, units: int, x: Tensor) -> Units:
         """Draw the units that a dropout layer keeps, for the rows of x."""
         assert isinstance(site, Dropout)
-        rows = x.shape[0]
+        rows = x.shape[0] if x.dim() > 1 else 1
         if site._key is not None:
             seed, stream, window = site._key.take(torch.Size((rows, units)))
         else:
@@ -196,6 +196,8 @@ class Chain(nn.Sequential):
 def _multiply(layer: nn.Module, x: Tensor, chosen: Units | None, kept: Units | None, scale: float) -> Tensor:
     """Apply a linear layer: compute the units `chosen`, given the units `kept`."""
     assert isinstance(layer, nn.Linear)
+    if x.dim() == 1:
+        return _multiply(layer, x.unsqueeze(0), chosen, kept, scale).squeeze(0)
     bounds = chosen.bounds if chosen else kept.bounds if kept else (0, len(x))
     everything = (None,) * (len(bounds) - 1)
     rows, columns = chosen.index if chosen else everything, kept.index if kept else everything
@@ -218,19 +220,22 @@ class _Program:
         self.computed_by = {found.before: found for found in self.active.values() if found.before is not None}
 
 
-def _mark(site: nn.Module, output: Tensor) -> None:
-    """Note that a forward under the site's key waits for its backward; see `Key`."""
-    key = getattr(site, "_key", None)
-    if key is not None and output.grad_fn is not None and torch._C._current_graph_task_id() == -1:
-        output.grad_fn.metadata[PENDING] = key.pending  # type: ignore[index]
+def _mark(sites: list[nn.Module], output: Tensor) -> None:
+    """Note that a forward under the sites' keys waits for the backward of a product; see `Key`."""
+    waiting = [site._key.pending for site in sites if isinstance(site, Dropout) and site._key is not None]
+    node = output.grad_fn
+    if not waiting or node is None or torch._C._current_graph_task_id() != -1:
+        return
+    if output.dim() != 2:
+        node = node.next_functions[0][0]  # below the view of the product, whose backward takes the note away
+    assert node is not None
+    node.metadata[PENDING] = waiting  # type: ignore[index]
 
 
-def _pick_inputs(x: Tensor, kept: Units) -> Tensor:
+def _pick_inputs(x: Tensor, kept: Units, units: int) -> Tensor:
     """Return the kept features of an input, group by group."""
-    if x.shape[-1] <= int(kept.index[0][-1]):
-        raise RangeError(
-            f"`input` must have the features that the dropout is made for, but got shape {tuple(x.shape)}."
-        )
+    if x.shape[-1] != units:
+        raise RangeError(f"`input` must have {units} features, but got shape {tuple(x.shape)}.")
     groups = zip(kept.index, kept.bounds, kept.bounds[1:], strict=False)
     parts = [(x if len(kept.index) == 1 else x[first:last]).index_select(-1, index) for index, first, last in groups]
     return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -196,6 +196,7 @@ def linear(
 
     Raises:
         ValueError, TypeError: the shapes do not fit together.
+        RuntimeError: inside a transform of torch.func.
 
     Example:
         >>> weight = torch.tensor([[1.0, 10.0], [100.0, 1000.0]])
@@ -204,15 +205,30 @@ def linear(
 
     Source: Graham, Reizenstein and Robinson, "Efficient batchwise dropout training using submatrices", 2015.
     """
+    check_no_transforms()
     edges = (0, len(input)) if bounds is None else tuple(bounds)
     row_groups = _checked(rows, "rows", len(edges) - 1, weight.shape[0])
     column_groups = _checked(columns, "columns", len(edges) - 1, weight.shape[1])
     width = weight.shape[1] if columns is None else columns.shape[1]
     if input.dim() < 2 or input.shape[-1] != width:
         raise RangeError(f"`input` must have shape (batch, ..., {width}), but got {tuple(input.shape)}.")
-    if input.dtype != weight.dtype and not torch.is_autocast_enabled(input.device.type):
+    if input.dtype != weight.dtype and not _autocasts(input):
         raise KindError(f"`input` must have the weight's dtype, {weight.dtype}, but got {input.dtype}.")
     return product(input, weight, bias, row_groups, column_groups, scale, edges)
+
+
+def _autocasts(input: Tensor) -> bool:
+    """Tell whether autocast applies, by torch's rules: never to float64; and the meta device knows none."""
+    return not input.is_meta and input.dtype is not torch.float64 and torch.is_autocast_enabled(input.device.type)
+
+
+def check_no_transforms() -> None:
+    """Refuse to work inside a transform of torch.func, whose tensors have no memory for the kernels."""
+    if torch._C._are_functorch_transforms_active():
+        raise RuntimeError(
+            "Batchwise dropout must be differentiated by `backward` or `torch.autograd.grad`, but a transform of "
+            "torch.func is active."
+        )
 
 
 def _checked(choice: Tensor | None, name: str, groups: int, size: int) -> Choices:
@@ -259,7 +275,7 @@ def product(
         )
         for row, column, first, last in zip(rows, columns, bounds, bounds[1:], strict=False)
     ]
-    if torch.is_autocast_enabled(input.device.type):
+    if _autocasts(input):
         with torch.autocast(input.device.type, enabled=False):
             output = _apply(flat.to(torch.get_autocast_dtype(input.device.type)), weight, bias, groups, scale)
     else:

@@ -35,6 +35,7 @@ class ChainPlan:
         dense: multiplications of one example in its linear layers.
         thinned: how many of them are left.
         pays: whether a training step gets faster.
+        multiple_of: what the number of kept units is rounded to.
     """
 
     path: str
@@ -44,6 +45,7 @@ class ChainPlan:
     dense: int
     thinned: int
     pays: bool
+    multiple_of: int = 1
 
     def saved_by(self, site: int) -> float:
         """Return the share of the multiplications that thinning one dropout layer saves, alone.
@@ -57,7 +59,7 @@ class ChainPlan:
         found = self.decisions[site]
         if not isinstance(found, Thinning) or not self.dense:
             return 0.0
-        alone = _sizes([layer for _, layer in self.layers], {site: found}, multiple_of=1)
+        alone = _sizes([layer for _, layer in self.layers], {site: found}, self.multiple_of)
         return 1 - sum(k * left for _, _, k, left in alone) / self.dense
 
 
@@ -120,7 +122,7 @@ def _plan(
     sizes = _sizes(layers, found, multiple_of)
     pays = bool(found) and _time(sizes, batch, groups) <= WORTH * sum(_dense_time(n, m, batch) for n, m, _, _ in sizes)
     dense, thinned = sum(n * m for n, m, _, _ in sizes), sum(k * left for _, _, k, left in sizes)
-    return ChainPlan(path, module, named, decisions, dense, thinned, pays)
+    return ChainPlan(path, module, named, decisions, dense, thinned, pays, multiple_of)
 
 
 def _sizes(

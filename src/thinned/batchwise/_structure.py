@@ -111,20 +111,22 @@ def keeps_zero(module: nn.Module) -> bool:
         module: a layer of a type in `ELEMENTWISE`.
 
     Returns:
-        Found out by trying it.
+        Found out by trying it, on the CPU and without drawing a random number.
 
     Example:
         >>> keeps_zero(nn.Tanh()), keeps_zero(nn.Sigmoid())
         (True, False)
     """
-    weight = next(module.parameters(), None)
-    zero = torch.zeros(1) if weight is None else torch.zeros_like(weight.detach())
+    if isinstance(module, nn.PReLU | nn.RReLU):  # the one may have a weight without values, the other draws
+        return True
     with torch.no_grad():
-        return not type(module).forward(module, zero).any()
+        return not type(module).forward(module, torch.zeros(1, device="cpu")).any()
 
 
 def _elementwise(module: nn.Module) -> bool:
-    return type(module) in ELEMENTWISE and not (isinstance(module, nn.PReLU) and module.num_parameters != 1)
+    if watched(module) or (isinstance(module, nn.PReLU) and module.num_parameters != 1):
+        return False
+    return type(module) in ELEMENTWISE
 
 
 def _obstacle(module: nn.Linear) -> str | None:
@@ -160,10 +162,10 @@ def decide(chain: Sequence[nn.Module], site: int, groups: int = 1) -> Thinning |
         'Sigmoid stands between it and the next linear layer and maps 0 to something else'
     """
     dropout = chain[site]
-    if type(dropout) is not Dropout or dropout.shared_axes != ():
-        return "only elementwise dropout can be thinned"
     if watched(dropout):
         return "a hook or a patch on the dropout layer wants to see whole tensors"
+    if type(dropout) is not Dropout or dropout.shared_axes != ():
+        return "only elementwise dropout can be thinned"
     after = site + 1
     while after < len(chain) and _elementwise(chain[after]):
         if not keeps_zero(chain[after]):
