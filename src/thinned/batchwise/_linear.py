@@ -214,6 +214,8 @@ def linear(
         raise RangeError(f"`input` must have shape (batch, ..., {width}), but got {tuple(input.shape)}.")
     if input.dtype != weight.dtype and not _autocasts(input):
         raise KindError(f"`input` must have the weight's dtype, {weight.dtype}, but got {input.dtype}.")
+    if weight.is_complex():
+        raise KindError(f"`weight` must be real, but got {weight.dtype}.")
     return product(input, weight, bias, row_groups, column_groups, scale, edges)
 
 

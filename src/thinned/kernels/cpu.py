@@ -103,10 +103,12 @@ def place(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> Place:
     Example:
         >>> _ = place(torch.empty(2, 3), None, None)
     """
-    if matrix.dim() != 2:  # a vector is a matrix of one row, and its rows are columns
-        rows, columns, height, width = None, rows, 1, matrix.numel()
-    else:
+    if matrix.dim() == 2:
         height, width = matrix.shape
+    elif matrix.dim() > 2 and matrix.numel():  # taken whole, some rows a thread
+        height, width = matrix.shape[0], matrix.numel() // matrix.shape[0]
+    else:  # a vector is a matrix of one row, and its rows are columns
+        rows, columns, height, width = None, rows, 1, matrix.numel()
     return (
         0 if rows is None else rows.data_ptr(),
         0 if columns is None else columns.data_ptr(),
