@@ -53,6 +53,12 @@ def adam(
     place: Place,
     step: AdamStep,
     dtype: int,
+    threads: int,
+    path: int,
+    /,
+) -> None: ...
+def units(kept: int, n: int, k: int, groups: int, seed: int, stream: int, slices: bool, /) -> None: ...
+
 SEGMENT_BLOCK: int
 
 def count_segments(

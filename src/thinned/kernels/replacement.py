@@ -117,7 +117,7 @@ def by_mask(values: Tensor, lengths: Tensor, id: int, keep: Tensor) -> tuple[Ten
         >>> by_mask(torch.tensor([5, 6, 7]), torch.tensor([1, 2]), -1, torch.tensor([False, True]))
         (tensor([-1,  6,  7]), tensor([1, 2]))
     """
-    if fault := _fault(lengths, values.numel()):
+    if fault := lengths_fault(lengths, values.numel()):
         return fault
     new_lengths = torch.where(keep, lengths, torch.ones_like(lengths))
     first = lengths.cumsum(0) - lengths  # of each segment, among the values
@@ -130,7 +130,20 @@ def by_mask(values: Tensor, lengths: Tensor, id: int, keep: Tensor) -> tuple[Ten
     return new_values, new_lengths
 
 
-def _fault(lengths: Tensor, items: int) -> int:
+def lengths_fault(lengths: Tensor, items: int) -> int:
+    """Return what is wrong with lengths, if anything.
+
+    Args:
+        lengths: int32 or int64, 1 axis.
+        items: what they should add up to.
+
+    Returns:
+        `NEGATIVE`, `SUM`, or 0.
+
+    Example:
+        >>> lengths_fault(torch.tensor([1, 2]), 4) == SUM
+        True
+    """
     if bool((lengths < 0).any()):
         return NEGATIVE
     # Without a length beyond `items`, a sum of int64 would need 2**63 / items segments to overflow.
