@@ -118,7 +118,9 @@ class Arguments:
         """Return a list of integers; an empty one if there is none."""
         values = self._read(name, [], (list,), "ints")
         if not all(isinstance(value, int) for value in values):
-            raise OperatorError(f"Argument {name} does not have the right field: expected field ints, but got {values}.")
+            raise OperatorError(
+                f"Argument {name} does not have the right field: expected field ints, but got {values}."
+            )
         return list(values)
 
     def text(self, name: str, default: str) -> str:
@@ -146,7 +148,7 @@ class OperatorDef:
         """The arguments, to be read with their types."""
         return Arguments(self.arg)
 
-    def Proto(self) -> "OperatorDef":  # noqa: N802
+    def Proto(self) -> "OperatorDef":
         """Return the definition itself."""
         return self
 
@@ -160,6 +162,6 @@ class NetDef:
     external_input: list[str] = field(default_factory=list)
     external_output: list[str] = field(default_factory=list)
 
-    def Proto(self) -> "NetDef":  # noqa: N802
+    def Proto(self) -> "NetDef":
         """Return the definition itself."""
         return self

@@ -17,8 +17,8 @@ ENGINES = ("thinned", "caffe2")
 class Random:
     """Random decisions of one operator object, which go on from run to run.
 
-    Engine "thinned": run number n takes the mask of `thinned.Mask(ratio, seed, stream=n)`. Engine "caffe2": the Mersenne
-    Twister with the seeding of Knuth and the 53-bit numbers of ATen, as Caffe2 has had them since October 2020.
+    Engine "thinned": run number n takes the mask of `thinned.Mask(ratio, seed, stream=n)`. Engine "caffe2": the
+    Mersenne Twister with the seeding of Knuth and the 53-bit numbers of ATen, as in Caffe2 from October 2020 on.
 
     Args:
         definition: of the operator; its device option has the seed, its argument `random_engine` the engine.
@@ -74,7 +74,8 @@ class Random:
     def _twisted(self, count: int, ratio: float) -> Tensor:
         if self._twister is None:
             self._twister = np.random.MT19937()
-            self._twister.state = np.random.RandomState(self.seed).get_state(legacy=False)  # Knuth's seeding  # noqa: NPY002
+            knuth = np.random.RandomState(self.seed).get_state(legacy=False)  # the seeding wanted
+            self._twister.state = knuth  # type: ignore[assignment]
         words = self._twister.random_raw(2 * count).astype(np.uint64)
         bits = ((words[0::2] << np.uint64(32)) | words[1::2]) & np.uint64(2**53 - 1)
         return torch.from_numpy(bits.astype(np.float64) * 2.0**-53 < 1 - ratio)

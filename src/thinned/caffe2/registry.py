@@ -53,7 +53,7 @@ class Run:
         name = self.definition.input[index]
         wanted = " or ".join(_name(dtype) for dtype in dtypes)
         if not isinstance(value, Tensor):
-            raise OperatorError(f"Tensor type mismatch, caller expects a tensor in {name}, while it contains {value!r}.")
+            raise OperatorError(f"Tensor type mismatch, caller expects a tensor, while {name} contains {value!r}.")
         if dtypes and value.dtype not in dtypes:
             raise OperatorError(
                 f"Tensor type mismatch, caller expects elements of {name} to be {wanted}, while tensor contains "
@@ -120,10 +120,17 @@ class Schema:
 
 @dataclass(frozen=True)
 class Implementation:
-    """A function that computes an operator, and a check of the definition made once, before it first runs."""
+    """How an operator is computed.
+
+    Attributes:
+        function: computes the outputs.
+        check: checks the definition, once for each operator object; may create blobs.
+        seed: what to use where the device option has no seed; None for a new one each time.
+    """
 
     function: Function
     check: Check | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +175,7 @@ class OperatorEntry:
         return self.implementations[device, ""]
 
     def run_on_device(self, run: Run) -> Sequence[Tensor | None]:
-        """Compute the outputs on the device and with the engine of the definition; writes to no blob.
+        """Compute the outputs on the device and with the engine of the definition; writes no output.
 
         Args:
             run: definition, inputs and random numbers.
@@ -221,8 +228,8 @@ def register_cpu_operator(
 
     Args:
         type: its name, as in `core.CreateOperator`.
-        function: takes a `Run` (`run.tensor(0, torch.float32)`, `run.arguments`, `run.random`) and returns a list with a
-            new tensor for each output.
+        function: takes a `Run` (`run.tensor(0, torch.float32)`, `run.arguments`, `run.random`) and returns a list with
+            a new tensor for each output.
         inputs: how many it takes, or (fewest, most).
         outputs: how many it makes, or (fewest, most).
         inplace: pairs (input, output) that may be one blob.
@@ -238,6 +245,7 @@ def register_cpu_operator(
         ValueError, TypeError: there is an operator of that name already; `function` cannot be called.
 
     Example:
+        >>> import numpy as np
         >>> from thinned.caffe2 import core, register_cpu_operator, workspace
         >>> def square(run):
         ...     return [run.tensor(0, torch.float32) ** 2]
@@ -307,8 +315,8 @@ def find(definition: OperatorDef) -> OperatorEntry:
     except KeyError:
         device = DEVICES[definition.device_option.device_type]
         raise OperatorError(
-            f"Cannot create operator of type '{definition.type}' on the device '{device}': there is no operator of that "
-            f"type. Did you mean: {similar(definition.type)}"
+            f"Cannot create operator of type '{definition.type}' on the device '{device}': there is none of that type. "
+            f"Did you mean: {similar(definition.type)}"
         ) from None
 
 
