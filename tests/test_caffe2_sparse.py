@@ -60,7 +60,7 @@ def test_values(lengths, ratio, value, seed, engine, type):
     stays = keep(lengths.size, ratio, seed, engine)
     parts = np.split(x, np.cumsum(lengths)[:-1]) if lengths.size else []
     parts = [list(part) if kept else [value] for part, kept in zip(parts, stays, strict=True)]
-    assert y.tolist() == sum(parts, [])
+    assert y.tolist() == [item for part in parts for item in part]
     np.testing.assert_array_equal(new, np.where(stays, lengths, 1))
     np.testing.assert_array_equal(workspace.FetchBlob("X"), x)
 

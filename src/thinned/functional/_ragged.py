@@ -230,9 +230,7 @@ def sparse_dropout_with_replacement(
     if ids.device != sizes.device:
         raise RangeError(f"`values` and `lengths` must be on one device, but got {ids.device} and {sizes.device}.")
     if ids.is_meta:
-        raise RangeError(
-            "`values` must hold data, because the size of the result depends on them, but got meta tensors."
-        )
+        raise RangeError("`values` must hold data, on which the size of the result depends, but got a meta tensor.")
     id, count = _id(replacement_value, ids.dtype), sizes.numel()
     if mask is not None:
         result = _kernels.by_mask(ids, sizes, id, _given(mask, count, ids, (seed, stream, generator, window)))

@@ -199,7 +199,8 @@ def _in_sparse(
         replaced = _dropped(place, law, seed, stream, indices.device)
         values = torch.cat((values[keep], _at(value, replaced, shape)))
         indices = torch.cat((indices[:, keep], replaced), dim=1)
-    result = torch.sparse_coo_tensor(indices, values, shape, is_coalesced=positions == "stored").coalesce()
+    in_order = positions == "stored"
+    result = torch.sparse_coo_tensor(indices, values, shape, is_coalesced=in_order, check_invariants=False).coalesce()
     return result if input.layout is torch.sparse_coo else result.to_sparse_csr()
 
 
