@@ -138,13 +138,14 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", help="file in LIBSVM's format; synthetic data if not given")
     parser.add_argument("--test", help="file to test on; the last fifth of --data if not given")
+    parser.add_argument("--examples", type=int, default=3000, help="number of synthetic examples to train on")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--p", type=float, default=0.3, help="probability of a feature, or id, to be replaced")
     arguments = parser.parse_args(argv)
     if arguments.data is None:
-        training, sizes = synthetic(3000, seed=1)
-        testing, _ = synthetic(1500, seed=2)
+        training, sizes = synthetic(arguments.examples, seed=1)
+        testing, _ = synthetic(arguments.examples // 2, seed=2)
     else:
         training, sizes = from_libsvm(arguments.data)
         if arguments.test:

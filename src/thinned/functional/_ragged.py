@@ -1,8 +1,9 @@
 """Sparse dropout with replacement: on the ids of many examples, of which each has its own number."""
 
+import functools
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from thinned.masks import rate as _rate
 
 DTYPES = (torch.int32, torch.int64)
 Ids = Tensor | Sequence[Tensor]
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 def _integers(tensor: Any, name: str) -> Tensor:
@@ -172,7 +175,24 @@ def _keep(count: int, law: Rate, window: Window | None, seed: Word, stream: Word
     return _tensor.keep(layout((count,), (), window), law, seed, stream, device)
 
 
-@_disable_dynamo  # the size of the result depends on the data
+@_disable_dynamo
+def _uncompiled(function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
+    return function(*arguments, **options)
+
+
+def _outside_graphs(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Make a function break a compiled graph: the size of its result depends on the data. Eager calls load no compiler."""
+
+    @functools.wraps(function)
+    def call(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
+        if torch.compiler.is_dynamo_compiling():
+            return _uncompiled(function, *arguments, **options)
+        return function(*arguments, **options)
+
+    return call
+
+
+@_outside_graphs
 def sparse_dropout_with_replacement(
     values: Ids,
     lengths: Tensor | None = None,
@@ -246,7 +266,7 @@ def sparse_dropout_with_replacement(
     return ragged.rebuild(*result)
 
 
-@_disable_dynamo
+@_outside_graphs
 def sparse_itemwise_dropout_with_replacement(
     values: Ids,
     lengths: Tensor | None = None,
