@@ -181,7 +181,7 @@ def _uncompiled(function: Callable[..., Result], *arguments: Any, **options: Any
 
 
 def _outside_graphs(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Make a function break a compiled graph: the size of its result depends on the data. Eager calls load no compiler."""
+    """Break a compiled graph: the size of the result depends on data. Eager calls load no compiler."""
 
     @functools.wraps(function)
     def call(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
