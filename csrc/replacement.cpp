@@ -46,7 +46,7 @@ void copy_block(const Length* lengths, const uint8_t* keep, int64_t n, const Val
       continue;
     }
     while (i < n && keep[i]) run += lengths[i++];  // neighbours that stay are one run of memory
-    std::memcpy(y, x, static_cast<std::size_t>(run) * sizeof(Value));
+    if (run > 0) std::memcpy(y, x, static_cast<std::size_t>(run) * sizeof(Value));
     x += run;
     y += run;
   }

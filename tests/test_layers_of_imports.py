@@ -20,7 +20,6 @@ LAYERS = [
     ["masks"],
     ["kernels"],
     ["ops", "submatrix"],
-    ["_replacement"],  # an op built on the op of dropout
     ["functional", "numpy", "keys"],
     ["nn", "caffe2"],
     ["batchwise"],
@@ -32,10 +31,10 @@ LAYERS = [
     ["__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-ALONE = {
+ALONE = {  # what only these modules may import
     "triton": ("kernels.triton",),
     "thinned.kernels._cpu": ("kernels.cpu", "kernels.replacement"),
-}  # and nobody else
+}
 HEAVY = {"click", "rich", "sklearn", "matplotlib", "optuna", "triton"}
 BY_NAME = ("import_module", "__import__", "require")  # calls that import a module by its name in a string
 

@@ -151,8 +151,8 @@ class Net:
         >>> from thinned.caffe2 import core
         >>> net = core.Net("example")
         >>> y, mask = net.Dropout("X", ["Y", "mask"], ratio=0.5, is_test=0)
-        >>> [op.type for op in net.Proto().op]
-        ['Dropout']
+        >>> net.Proto().op[0].type, y, mask
+        ('Dropout', 'Y', 'mask')
     """
 
     def __init__(self, name: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thinned import _replacement, ops
+from thinned import ops
 from thinned._errors import OperatorError
 from thinned.caffe2.definitions import OperatorDef
 from thinned.masks import rate
@@ -59,7 +59,7 @@ class Random:
         stream, law = self._next(), rate(ratio)
         if law.keeps_all or law.keeps_none:
             return torch.full_like(like, law.keeps_all, dtype=torch.bool)
-        return _replacement.keep(like, (law, self.seed, stream, None))
+        return ops.keep(like, (law, self.seed, stream, None))
 
     def choice(self, count: int, ratio: float) -> dict[str, Any]:
         """Return one run's `count` decisions as keyword arguments of a function of `thinned.functional`."""

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned import _check, _replacement, ops
+from thinned import _check, ops
 from thinned._errors import KindError, RangeError
 from thinned.functional._dropout import Word, _word
 from thinned.kernels import tensor as _tensor
@@ -83,7 +83,7 @@ def replacement_dropout(
     if p == 1:
         result = torch.where(torch.zeros((), dtype=torch.bool, device=input.device), input, value)
     else:
-        result = _replacement.replace(input, value, (law, seed, stream, window), generator)
+        result = ops.replace(input, value, (law, seed, stream, window), generator)
     return input.copy_(result) if inplace else result
 
 

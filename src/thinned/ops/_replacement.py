@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned import ops
 from thinned.masks import Rate, Window
-from thinned.ops import TracedRate, Word
+from thinned.ops._dropout import dropout
+from thinned.ops._library import TracedRate
+from thinned.ops._words import Word, draw
 
 Law = tuple["Rate | TracedRate", "Word | None", Word, "Window | Tensor | None"]  # rate, seed, stream, window
 
@@ -34,7 +35,7 @@ def keep(like: Tensor, law: Law, generator: torch.Generator | None = None) -> Te
     """
     rate, seed, stream, window = law
     ones = torch.ones_like(like, dtype=torch.bfloat16, requires_grad=False)
-    return ops.dropout(ones, rate, seed, stream, window=window, generator=generator) != 0
+    return dropout(ones, rate, seed, stream, window=window, generator=generator) != 0
 
 
 class _Replace(torch.autograd.Function):
@@ -79,7 +80,7 @@ def replace(input: Tensor, replacement: Tensor, law: Law, generator: torch.Gener
         return torch.where(keep(input, law, generator), input, replacement)
     rate, seed, stream, window = law
     if seed is None:
-        seed = ops.draw(input.device, generator)
+        seed = draw(input.device, generator)
     # backward must see the words as they are now
     frozen = (word.clone() if isinstance(word, Tensor) else word for word in (seed, stream))
     return _Replace.apply(input, replacement, (rate, *frozen, window))  # type: ignore[no-any-return]
