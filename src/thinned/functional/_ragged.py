@@ -222,7 +222,9 @@ def sparse_dropout_with_replacement(
         offsets: instead of `lengths`: where each example begins, as `torch.nn.EmbeddingBag` takes it.
         include_last_offset: `offsets` has one entry more, the end of the last example.
         replacement_value: the id that a dropped example has afterwards.
-        seed, stream, generator: as in `dropout`.
+        seed: as in `dropout`.
+        stream: as in `dropout`.
+        generator: as in `dropout`.
         window: `Window((all,), (first,))`: these examples are a part of `all`, from number `first` on.
         mask: bool tensor of shape (examples,), true = keep, instead of a random one; `p` does not matter then.
 
@@ -287,10 +289,16 @@ def sparse_itemwise_dropout_with_replacement(
     Value j takes the decision of index j of the mask law, j counted through all examples.
 
     Args:
-        values, lengths, offsets, include_last_offset, replacement_value: as in `sparse_dropout_with_replacement`.
+        values: as in `sparse_dropout_with_replacement`.
+        lengths: as in `sparse_dropout_with_replacement`.
         p: probability of an id to be replaced, in [0, 1].
         training: replace only if true.
-        seed, stream, generator: as in `dropout`.
+        offsets: as in `sparse_dropout_with_replacement`.
+        include_last_offset: as in `sparse_dropout_with_replacement`.
+        replacement_value: the id that a dropped one becomes.
+        seed: as in `dropout`.
+        stream: as in `dropout`.
+        generator: as in `dropout`.
         window: `Window((all,), (first,))`: these values are a part of `all`, from number `first` on.
         mask: bool tensor of shape (items,), true = keep, instead of a random one; `p` does not matter then.
 
