@@ -27,6 +27,7 @@ GATE = [
     "tests/test_philox.py",
     "tests/test_masks.py",
     "tests/test_cpu_kernel.py",
+    "tests/test_replacement_ids.py",
     "tests/test_submatrix.py",
     "tests/test_chain.py",
 ]

@@ -5,6 +5,7 @@
 
 #include "dropout.hpp"
 #include "memory.hpp"
+#include "replacement.hpp"
 #include "submatrix.hpp"
 
 namespace nb = nanobind;
@@ -89,6 +90,31 @@ void bind_submatrix(nb::module_& m) {
   });
 }
 
+void bind_replacement(nb::module_& m) {
+  m.attr("SEGMENT_BLOCK") = kSegmentBlock;
+  m.def("count_segments", [](uintptr_t lengths, uintptr_t out, uintptr_t starts, int length_size, int64_t count,
+                               int64_t items, uint64_t start, uint64_t seed, uint64_t stream, uint32_t threshold,
+                               int bits, int threads, int path) {
+    nb::gil_scoped_release released;
+    return count_segments({at(lengths), length_size, count, items}, at(out), static_cast<int64_t*>(at(starts)), start,
+                          {seed, stream, threshold, bits, 1.0}, {threads, static_cast<Path>(path), false});
+  });
+  m.def("replace_segments", [](uintptr_t values, uintptr_t lengths, uintptr_t starts, uintptr_t out, int64_t total,
+                                 int64_t id, int size, int length_size, int64_t count, int64_t items, uint64_t start,
+                                 uint64_t seed, uint64_t stream, uint32_t threshold, int bits, int threads, int path) {
+    nb::gil_scoped_release released;
+    replace_segments({at(lengths), length_size, count, items}, at(values), at(out), total,
+                     static_cast<int64_t*>(at(starts)), {id, size}, start, {seed, stream, threshold, bits, 1.0},
+                     {threads, static_cast<Path>(path), true});
+  });
+  m.def("replace_items", [](uintptr_t x, uintptr_t y, int64_t n, int64_t id, int size, uint64_t start, uint64_t seed,
+                              uint64_t stream, uint32_t threshold, int bits, int threads, int path) {
+    nb::gil_scoped_release released;
+    replace_items(at(x), at(y), n, {id, size}, start, {seed, stream, threshold, bits, 1.0},
+                  {threads, static_cast<Path>(path), true});
+  });
+}
+
 }  // namespace
 
 NB_MODULE(_cpu, m) {
@@ -96,4 +122,5 @@ NB_MODULE(_cpu, m) {
   m.def("dropout_strided", &strided);
   m.def("available_paths", &paths);
   bind_submatrix(m);
+  bind_replacement(m);
 }

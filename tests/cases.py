@@ -50,3 +50,10 @@ CASES = [
     Case(nn.Dropout2d, (40, 50, 2, 2), functional.dropout2d, shared=(2, 3), theirs=torch.nn.Dropout2d),
     Case(nn.Dropout3d, (40, 50, 2, 1, 2), functional.dropout3d, shared=(2, 3, 4), theirs=torch.nn.Dropout3d),
 ]
+
+# Layers that the common laws do not fit: why not, and where their tests are.
+ELSEWHERE: dict[type[torch.nn.Module], str] = {
+    nn.ReplacementDropout: "does not scale, and what it drops becomes another value than 0: test_replacement.py",
+    nn.SparseDropoutWithReplacement: "takes ids, whose number changes: test_replacement_ids.py",
+    nn.SparseItemwiseDropoutWithReplacement: "takes ids: test_replacement_ids.py",
+}

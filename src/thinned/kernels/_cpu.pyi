@@ -59,3 +59,57 @@ def adam(
 ) -> None: ...
 def ask_for_huge_pages(address: int, bytes: int, /) -> None: ...
 def units(kept: int, n: int, k: int, groups: int, seed: int, stream: int, slices: bool, /) -> None: ...
+
+SEGMENT_BLOCK: int
+
+def count_segments(
+    lengths: int,
+    out: int,
+    starts: int,
+    length_size: int,
+    count: int,
+    items: int,
+    start: int,
+    seed: int,
+    stream: int,
+    threshold: int,
+    bits: int,
+    threads: int,
+    path: int,
+    /,
+) -> int: ...
+def replace_segments(
+    values: int,
+    lengths: int,
+    starts: int,
+    out: int,
+    total: int,
+    id: int,
+    size: int,
+    length_size: int,
+    count: int,
+    items: int,
+    start: int,
+    seed: int,
+    stream: int,
+    threshold: int,
+    bits: int,
+    threads: int,
+    path: int,
+    /,
+) -> None: ...
+def replace_items(
+    x: int,
+    y: int,
+    n: int,
+    id: int,
+    size: int,
+    start: int,
+    seed: int,
+    stream: int,
+    threshold: int,
+    bits: int,
+    threads: int,
+    path: int,
+    /,
+) -> None: ...

@@ -280,3 +280,23 @@ def adam(
         largest[place] = moment.to(largest.dtype)
     spread = moment.sqrt() / math.sqrt(step.correction2) + step.eps
     parameter[place] = (weight - step.lr / step.correction1 * mean / spread).to(parameter.dtype)
+
+
+def keep_at(index: Tensor, rate: Rate, seed: Word, stream: Word) -> Tensor:
+    """Return the law's keep bits for indices in any order.
+
+    Args:
+        index: int64 tensor of any shape, indices into the mask.
+        rate: a rate that neither keeps all nor keeps none.
+        seed: 64-bit word.
+        stream: 64-bit word.
+
+    Returns:
+        bool tensor of the shape of `index`.
+
+    Example:
+        >>> from thinned.masks import rate
+        >>> keep_at(torch.tensor([3, 0, 1]), rate(0.5), 0, 0)
+        tensor([ True,  True, False])
+    """
+    return _words_at(index, rate.bits, seed, stream) >= rate.threshold
