@@ -161,7 +161,7 @@ class Site:
 
     training: bool
     inplace: bool
-    _p: float
+    _p: float = 0.0
     _key: Key | None = None
 
     @property
@@ -171,7 +171,11 @@ class Site:
 
     @p.setter
     def p(self, value: Any) -> None:
-        self._p = _check.probability(value)
+        self._p = self._checked(value)
+
+    @staticmethod
+    def _checked(p: Any) -> float:
+        return _check.probability(p)
 
     def _drop(self, function: Callable[..., Tensor], input: Tensor, **options: Any) -> Tensor:
         """Call the function of a layer that has `p` and `inplace`."""
