@@ -14,14 +14,15 @@ namespace {
 // what must be exact, so both halves end in f, small, and the logarithm of 1 + f. Polynomial: S. Moshier, Cephes, logf.
 inline float minus_log(uint32_t w) {
   const bool high = static_cast<int32_t>(w) < 0;
-  const float part = static_cast<float>(static_cast<int32_t>(high ? ~w : w)) + 0.5f;  // of 2**32, at most one half
+  const float part = static_cast<float>(static_cast<int32_t>(high ? ~w : w) + 0.5);  // of 2**32, at most one half
   const uint32_t bits = bits_of<uint32_t>(part) - 0x3f3504f3;                          // sqrt(1/2)
   const float low_exponent = static_cast<float>(static_cast<int32_t>(bits) >> 23) - 32.0f;
   const float low = bits_of<float>((bits & 0x007fffff) + 0x3f3504f3) - 1.0f;
   const float d = part * 0x1p-32f;
   const bool near = d < 0.29289322f;
-  const float f = high ? (near ? -d : 1.0f - 2.0f * d) : low;
-  const float exponent = high ? (near ? 0.0f : -1.0f) : low_exponent;
+  const float f = high ? (near ? -d : (0.25f - d) * 1.3333333333f) : low;  // between: around three quarters
+  const float upper = high ? (near ? 0.0f : -0.28768208f) : 0.693359375f * low_exponent;
+  const float lower = high ? (near ? 0.0f : 1.377754344e-08f) : -2.12194440e-4f * low_exponent;
   float p = 7.0376836292e-2f;
   p = p * f - 1.1514610310e-1f;
   p = p * f + 1.1676998740e-1f;
@@ -32,15 +33,15 @@ inline float minus_log(uint32_t w) {
   p = p * f - 2.4999993993e-1f;
   p = p * f + 3.3333331174e-1f;
   const float square = f * f;
-  const float rest = p * f * square - 2.12194440e-4f * exponent - 0.5f * square;
-  return -(f + rest + 0.693359375f * exponent);
+  const float rest = p * f * square + lower - 0.5f * square;
+  return -(f + rest + upper);
 }
 
 // cos and sin of 2 pi (w + 0.5) 2**-32: the nearest quarter turn comes off the integer, exactly. Polynomials: Cephes, sinf.
 inline void turn(uint32_t w, float radius, float* cosine, float* sine) {
   const uint32_t quarter = (w + 0x20000000u) >> 30;
   const int32_t rest = static_cast<int32_t>(w - (quarter << 30));
-  const float x = static_cast<float>(2 * rest + 1) * 7.314590396335798e-10f;  // pi / 2**32
+  const float x = static_cast<float>((rest + 0.5) * 1.4629180792671596e-9);  // 2 pi / 2**32; rounded once
   const float z = x * x;
   const float s = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * x + x;
   const float c = ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;

@@ -266,13 +266,21 @@ def test_gradient_mask_is_forward_mask(case, p):
 
 
 @with_inplace
-@pytest.mark.parametrize("p", [0.4, 1.0])
-def test_in_place(case, p):
+def test_in_place(case):
     x = case.input()
-    want = after(3, lambda: case.make(p)(x))
-    layer = case.make(p, inplace=True)
+    want = after(3, lambda: case.make()(x))
+    layer = case.make(inplace=True)
     assert after(3, lambda: layer(x)) is x
     assert torch.equal(x, want)
+
+
+@dropping
+def test_in_place_with_nothing_kept(case):
+    if not case.inplace:
+        pytest.skip("is never in place")
+    x, layer = case.input(), case.make(1.0, inplace=True)
+    assert layer(x) is x
+    assert not x.any()
 
 
 @dropping

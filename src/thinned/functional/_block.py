@@ -69,9 +69,9 @@ def _drop_block(
         raise RangeError(f"`input` of {name} must have {wanted} axes, but got shape {tuple(input.shape)}.")
     if p == 1:
         return nothing_kept(input, inplace)
-    sizes = [min(size, extent) for extent in input.shape[-spatial:]]
-    margin = [0] * (input.dim() - spatial) + [max(block - 1, 0) for block in sizes]
-    law, kept = _seed_rate(p, math.prod(max(block, 1) for block in sizes))
+    sizes = [max(min(size, extent), 1) for extent in input.shape[-spatial:]]
+    margin = [0] * (input.dim() - spatial) + [block - 1 for block in sizes]
+    law, kept = _seed_rate(p, math.prod(sizes))
     words = r.draw(input)
     shared = (input.dim() - spatial - 1,) if couple_channels else ()
 

@@ -73,6 +73,8 @@ def dropout(
     if mode != MODES[0]:
         _check.one_of(mode, MODES, "mode")
         if not training:
+            if torch.compiler.is_exporting():  # then p is no symbol, and the program shall hold no more than a product
+                law = _rate(p)
             return _downscaled(input, law, inplace, exact=mask is not None)
         if law.threshold != 0 and law.p != 1.0:
             law = redraw.unscaled(law)
