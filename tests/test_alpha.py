@@ -139,9 +139,9 @@ def test_torchs_defaults():
 
 
 def test_wrong_input():
-    with pytest.raises(KindError, match="must be real for this kind of dropout, but got dtype torch.complex64"):
+    with pytest.raises(KindError, match=r"must be real for alpha dropout, but got dtype torch\.complex64"):
         functional.alpha_dropout(torch.ones(3, dtype=torch.complex64), 0.5, True)
     with pytest.raises(RangeError, match=r"must have at least 2 axes, but got shape \(3,\)"):
         functional.feature_alpha_dropout(torch.ones(3), 0.5, True)
-    with pytest.raises(KindError, match="for dropout in training, but got dtype torch.int64"):
+    with pytest.raises(KindError, match=r"for dropout in training, but got dtype torch\.int64"):
         functional.alpha_dropout(torch.ones(3, dtype=torch.int64), 0.5, True)

@@ -173,5 +173,5 @@ def test_activity_penalty():
     assert layer.penalty is None
     half = functional.activity_penalty(torch.full((100_000,), 2.0, dtype=torch.float16), 1.0)
     assert half.item() == 200_000  # beyond float16
-    with pytest.raises(KindError, match="must be floating or complex for a penalty, but got dtype torch.int64"):
+    with pytest.raises(KindError, match=r"must be floating or complex for a penalty, but got dtype torch\.int64"):
         functional.activity_penalty(torch.ones(3, dtype=torch.int64))

@@ -199,13 +199,12 @@ def normal(
     return tensor.normal(index, seed, stream).to(dtype)
 
 
-def check(input: Tensor, window: object, floating: bool = False) -> None:
+def check(input: Tensor, window: object) -> None:
     """Check what every function that draws must check.
 
     Args:
         input: the tensor that is to be thinned.
         window: a Window or None; in a graph also a tensor.
-        floating: whether complex tensors are refused as well.
 
     Raises:
         KindError: the dtype does not suit, or `window` is something else.
@@ -215,8 +214,6 @@ def check(input: Tensor, window: object, floating: bool = False) -> None:
     """
     if input.dtype not in ops.DTYPES:
         raise ops.unfit(input)
-    if floating and input.is_complex():
-        raise KindError(f"`input` must be real for this kind of dropout, but got dtype {input.dtype}.")
     if window is not None and not (torch.compiler.is_compiling() or isinstance(window, Window)):
         raise KindError(f"`window` must be a Window or None, but got window={window!r}.")
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from thinned import ops, redraw
-from thinned._errors import RangeError
-from thinned.functional._arguments import Randomness, nothing_kept, randomness, rate, realised
+from thinned._errors import KindError, RangeError
+from thinned.functional._arguments import Given, Randomness, nothing_kept, randomness, rate, realised
 from thinned.kernels import cpu
 from thinned.masks import Rate, Window
 from thinned.ops import Word
@@ -38,12 +38,14 @@ def _traced(
 
 
 def _alpha(
-    input: Tensor, p: float, training: bool, inplace: bool, shared_axes: tuple[int, ...], given: tuple[object, ...]
+    input: Tensor, p: float, training: bool, inplace: bool, shared_axes: tuple[int, ...], given: Given
 ) -> Tensor:
     law = rate(p)
     if not training or law.threshold == 0:
         return input
-    r = randomness(input, *given, floating=True)  # type: ignore[arg-type]
+    r = randomness(input, *given)
+    if input.is_complex():
+        raise KindError(f"`input` must be real for alpha dropout, but got dtype {input.dtype}.")
     if law.scale == math.inf:
         return nothing_kept(input, inplace)
     words = r.draw(input)

@@ -14,6 +14,8 @@ from thinned.masks import rate as _rate
 from thinned.ops import Word
 from thinned.redraw import AnyRate, realised, unscaled
 
+Given = tuple[Word | None, Word, torch.Generator | None, Window | None]  # seed, stream, generator, window
+
 
 class Randomness(NamedTuple):
     """The arguments `seed`, `stream`, `generator` and `window` of a function, checked; not drawn yet."""
@@ -34,14 +36,12 @@ def randomness(
     stream: Word,
     generator: torch.Generator | None,
     window: Window | None,
-    floating: bool = False,
 ) -> Randomness:
     """Check the arguments that say where the randomness comes from, and the dtype of the input.
 
     Args:
         input: the tensor that is to be thinned.
         seed, stream, generator, window: as in `dropout`.
-        floating: whether complex tensors are refused.
 
     Returns:
         The same, with integers as unsigned words.
@@ -53,7 +53,7 @@ def randomness(
         >>> randomness(torch.ones(1), -1, 0, None, None).seed == 2**64 - 1
         True
     """
-    redraw.check(input, window, floating)
+    redraw.check(input, window)
     if seed is not None:
         if generator is not None:
             raise RangeError("`seed` and `generator` must not both be given, but got both.")
@@ -77,4 +77,4 @@ def rate(p: float) -> AnyRate:
     return ops.traced_rate(p) if torch.compiler.is_compiling() else _rate(p)
 
 
-__all__ = ["AnyRate", "Randomness", "nothing_kept", "randomness", "rate", "realised", "unscaled"]
+__all__ = ["AnyRate", "Given", "Randomness", "nothing_kept", "randomness", "rate", "realised", "unscaled"]

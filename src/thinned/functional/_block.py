@@ -8,7 +8,7 @@ from torch import Tensor
 
 from thinned import _check, ops, redraw
 from thinned._errors import RangeError
-from thinned.functional._arguments import AnyRate, nothing_kept, randomness
+from thinned.functional._arguments import AnyRate, Given, nothing_kept, randomness
 from thinned.kernels import tensor as _tensor
 from thinned.masks import Rate, Window
 from thinned.ops import Word
@@ -57,13 +57,13 @@ def _drop_block(
     inplace: bool,
     couple_channels: bool,
     normalise: str,
-    given: tuple[object, ...],
+    given: Given,
 ) -> Tensor:
     p, size = _check.probability(p), _check.positive(block_size, "block_size")
     _check.one_of(normalise, NORMALISATIONS, "normalise")
     if not training or p == 0:
         return input
-    r = randomness(input, *given)  # type: ignore[arg-type]
+    r = randomness(input, *given)
     if input.dim() not in (spatial + 1, spatial + 2):
         wanted = f"{spatial + 1} or {spatial + 2}"
         raise RangeError(f"`input` of {name} must have {wanted} axes, but got shape {tuple(input.shape)}.")

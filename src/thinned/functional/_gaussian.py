@@ -8,7 +8,7 @@ from torch import Tensor
 
 from thinned import _check, ops, redraw
 from thinned._errors import KindError
-from thinned.functional._arguments import randomness
+from thinned.functional._arguments import Given, randomness
 from thinned.kernels import cpu
 from thinned.masks import Window
 from thinned.ops import Word
@@ -20,9 +20,9 @@ def _noisy(
     multiply: bool,
     inplace: bool,
     shared_axes: tuple[int, ...],
-    given: tuple[object, ...],
+    given: Given,
 ) -> Tensor:
-    r = randomness(input, *given)  # type: ignore[arg-type]
+    r = randomness(input, *given)
     words = r.draw(input)
 
     def whole(x: Tensor) -> Tensor:
