@@ -91,13 +91,13 @@ struct Affine {
 };
 
 template <class T, class Select>
-inline T pick(T v, const Select& select, uint8_t keep) {
+inline T pick(T v, const Select select, uint8_t keep) {
   const T s = select.kept(v);
   return keep ? s : select.dropped();
 }
 
 template <class T, class Select>
-void run(const T* x, T* y, const uint8_t* keep, int64_t n, const Axis& a, const Select& select) {
+void run(const T* x, T* y, const uint8_t* keep, int64_t n, const Axis& a, const Select select) {
   const int64_t k = static_cast<int64_t>(a.mask);
   if (a.x == 1 && a.y == 1 && k == 1) {
     for (int64_t i = 0; i < n; ++i) y[i] = pick(x[i], select, keep[i]);

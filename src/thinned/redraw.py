@@ -17,8 +17,9 @@ from thinned import ops
 from thinned._errors import KindError
 from thinned.kernels import cpu, tensor
 from thinned.masks import Rate, Window, layout
+from thinned.ops._words import Word as Word
+from thinned.ops._words import as_int as as_int
 
-Word = ops.Word
 Map = Callable[[Tensor], Tensor]
 AnyRate = Rate | ops.TracedRate
 
@@ -67,7 +68,13 @@ def words(input: Tensor, seed: Word | None, stream: Word, generator: torch.Gener
     if torch.compiler.is_compiling() or (isinstance(seed, int) and isinstance(stream, int)):
         return seed, stream
     readable = input.is_cpu and not traced(input)
-    return ops._frozen(seed, readable), ops._frozen(stream, readable)
+    return _frozen(seed, readable), _frozen(stream, readable)
+
+
+def _frozen(word: Word, readable: bool) -> Word:  # backward must see it as it is now
+    if isinstance(word, int):
+        return word
+    return as_int(word) if readable else word.clone()
 
 
 class _Redrawn(torch.autograd.Function):
@@ -144,10 +151,29 @@ def keep(
         place = layout(shape, shared_axes, window)
         if tensor.row_major(place):
             bits = torch.empty(place.extent, dtype=torch.bool)
-            cpu.keep(bits, rate, ops._as_int(seed), ops._as_int(stream), place.start)
+            cpu.keep(bits, rate, as_int(seed), as_int(stream), place.start)
             return bits
     ones = torch.ones(shape, dtype=torch.float32, device=input.device)
     return ops.dropout(ones, rate, seed, stream, shared_axes, window) > 0
+
+
+def solid(input: Tensor) -> Tensor:
+    """Return a tensor whose memory holds its values, for a kernel to read.
+
+    Args:
+        input: CPU tensor.
+
+    Returns:
+        The tensor itself, or a copy of a view that is negated or conjugated, or of zeros that have no memory.
+
+    Example:
+        >>> x = torch.ones(1)
+        >>> solid(x) is x
+        True
+    """
+    if input._is_zerotensor() or (not input.data_ptr() and input.numel()):
+        return torch.zeros(input.shape, dtype=input.dtype)
+    return input.resolve_neg().resolve_conj()
 
 
 def widened(input: Tensor) -> Tensor:
@@ -193,7 +219,7 @@ def normal(
     if not traced(input) and input.is_cpu and window is None:
         shape = layout(tuple(input.shape), shared_axes, None).extent
         noise = torch.empty(shape, dtype=dtype)
-        cpu.normal(noise, ops._as_int(seed), ops._as_int(stream))
+        cpu.normal(noise, as_int(seed), as_int(stream))
         return noise
     index = tensor.index(tuple(input.shape), shared_axes, window, input.device)
     return tensor.normal(index, seed, stream).to(dtype)

@@ -11,7 +11,7 @@ from thinned._errors import KindError, RangeError
 from thinned.functional._arguments import Given, Randomness, nothing_kept, randomness, rate, realised
 from thinned.kernels import cpu
 from thinned.masks import Rate, Window
-from thinned.ops import Word
+from thinned.redraw import Word
 
 SATURATION = -1.7580993408473766  # what SELU tends to for very negative inputs: -scale * alpha
 
@@ -54,9 +54,10 @@ def _alpha(
         return input.copy_(result) if inplace else result
     assert isinstance(law, Rate)
     affine, shift, fill = _affine(law)
-    seed, stream = ops._as_int(words[0]), ops._as_int(words[1])
+    seed, stream = redraw.as_int(words[0]), redraw.as_int(words[1])
 
     def whole(x: Tensor) -> Tensor:
+        x = redraw.solid(x)
         output = torch.empty_like(x)
         cpu.dropout(x, output, affine, seed, stream, shared_axes, r.window, fresh=True, shift=shift, fill=fill)
         return output

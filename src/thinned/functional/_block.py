@@ -11,7 +11,7 @@ from thinned._errors import RangeError
 from thinned.functional._arguments import AnyRate, Given, nothing_kept, randomness
 from thinned.kernels import tensor as _tensor
 from thinned.masks import Rate, Window
-from thinned.ops import Word
+from thinned.redraw import Word
 
 NORMALISATIONS = ("rate", "count")
 

@@ -11,7 +11,7 @@ from thinned._errors import KindError
 from thinned.functional._arguments import Given, randomness
 from thinned.kernels import cpu
 from thinned.masks import Window
-from thinned.ops import Word
+from thinned.redraw import Word
 
 
 def _noisy(
@@ -26,10 +26,11 @@ def _noisy(
     words = r.draw(input)
 
     def whole(x: Tensor) -> Tensor:
-        plain = x.is_cpu and not redraw.traced(x) and x.is_contiguous() and not x.is_neg() and not x.is_complex()
+        plain = x.is_cpu and not redraw.traced(x) and x.is_contiguous() and not x.is_complex()
         if plain and not shared_axes and r.window is None:
+            x = redraw.solid(x)
             output = torch.empty_like(x)
-            cpu.gaussian(x, output, deviation, multiply, ops._as_int(words[0]), ops._as_int(words[1]))
+            cpu.gaussian(x, output, deviation, multiply, redraw.as_int(words[0]), redraw.as_int(words[1]))
             return output
         noise = deviation * redraw.normal(x, *words, shared_axes, r.window)
         wide = redraw.widened(x)

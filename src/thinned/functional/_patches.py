@@ -8,7 +8,7 @@ from thinned._errors import RangeError
 from thinned.functional._arguments import randomness
 from thinned.kernels import tensor as _tensor
 from thinned.masks import Window, units_kept
-from thinned.ops import Word
+from thinned.redraw import Word
 
 
 def patch_dropout(

@@ -9,7 +9,7 @@ from thinned import _check, ops
 from thinned._errors import RangeError
 from thinned.functional._arguments import nothing_kept, randomness, rate, unscaled
 from thinned.masks import Window
-from thinned.ops import Word
+from thinned.redraw import Word
 
 MODES = ("row", "batch")
 

@@ -12,7 +12,7 @@ from thinned.functional._arguments import AnyRate, rate
 from thinned.functional._dropout import _word, dropout
 from thinned.kernels import tensor as _tensor
 from thinned.masks import Window
-from thinned.ops import Word
+from thinned.redraw import Word
 
 INTEGERS = frozenset({torch.int64, torch.int32})
 
