@@ -17,8 +17,7 @@ from thinned import ops
 from thinned._errors import KindError
 from thinned.kernels import cpu, tensor
 from thinned.masks import Rate, Window, layout
-from thinned.ops._words import Word as Word
-from thinned.ops._words import as_int as as_int
+from thinned.ops._words import Word, as_int
 
 Map = Callable[[Tensor], Tensor]
 AnyRate = Rate | ops.TracedRate
@@ -299,3 +298,22 @@ def unscaled(law: AnyRate) -> AnyRate:
         return dataclasses.replace(law, scale=1.0)
     one = torch.ones(1, dtype=torch.float64, device="cpu").view(torch.int64)
     return law._replace(law=torch.cat((law.law[:2], one)))
+
+
+__all__ = [
+    "AnyRate",
+    "Map",
+    "Word",
+    "as_int",
+    "check",
+    "keep",
+    "normal",
+    "offset",
+    "realised",
+    "redrawn",
+    "solid",
+    "traced",
+    "unscaled",
+    "widened",
+    "words",
+]

@@ -11,8 +11,7 @@ from thinned.functional._dropout import _nothing_kept as nothing_kept
 from thinned.functional._dropout import _word
 from thinned.masks import Window
 from thinned.masks import rate as _rate
-from thinned.redraw import Word
-from thinned.redraw import AnyRate, realised, unscaled
+from thinned.redraw import AnyRate, Word, realised, unscaled
 
 Given = tuple[Word | None, Word, torch.Generator | None, Window | None]  # seed, stream, generator, window
 
