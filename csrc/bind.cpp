@@ -4,6 +4,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "dropout.hpp"
+#include "gaussian.hpp"
 #include "memory.hpp"
 #include "replacement.hpp"
 #include "submatrix.hpp"
@@ -16,10 +17,10 @@ namespace {
 constexpr int64_t kReleaseGil = 4096;  // below this many elements, handing the GIL over costs more than the work
 
 void contiguous(uintptr_t x, uintptr_t y, uint64_t start, int64_t n, int dtype, uint64_t seed, uint64_t stream,
-                uint32_t threshold, int bits, double scale, int threads, int path, bool fresh) {
+                uint32_t threshold, int bits, double scale, double shift, double fill, int threads, int path, bool fresh) {
   const auto work = [&] {
     dropout(reinterpret_cast<const void*>(x), reinterpret_cast<void*>(y), start, n, static_cast<Dtype>(dtype),
-            {seed, stream, threshold, bits, scale}, {threads, static_cast<Path>(path), fresh});
+            {seed, stream, threshold, bits, scale, shift, fill}, {threads, static_cast<Path>(path), fresh});
   };
   if (n < kReleaseGil) return work();
   nb::gil_scoped_release released;
@@ -28,12 +29,20 @@ void contiguous(uintptr_t x, uintptr_t y, uint64_t start, int64_t n, int dtype, 
 
 void strided(uintptr_t x, uintptr_t y, const std::vector<int64_t>& shape, const std::vector<int64_t>& x_strides,
              const std::vector<int64_t>& y_strides, const std::vector<uint64_t>& mask_strides, uint64_t start, int dtype,
-             uint64_t seed, uint64_t stream, uint32_t threshold, int bits, double scale, int threads, int path, bool fresh) {
+             uint64_t seed, uint64_t stream, uint32_t threshold, int bits, double scale, double shift, double fill, int threads,
+             int path, bool fresh) {
   std::vector<Axis> axes;
   for (std::size_t d = 0; d < shape.size(); ++d) axes.push_back({shape[d], x_strides[d], y_strides[d], mask_strides[d]});
   nb::gil_scoped_release released;
   dropout_strided(reinterpret_cast<const void*>(x), reinterpret_cast<void*>(y), std::move(axes), start,
-                  static_cast<Dtype>(dtype), {seed, stream, threshold, bits, scale}, {threads, static_cast<Path>(path), fresh});
+                  static_cast<Dtype>(dtype), {seed, stream, threshold, bits, scale, shift, fill}, {threads, static_cast<Path>(path), fresh});
+}
+
+void noisy(uintptr_t x, uintptr_t y, uint64_t start, int64_t n, int dtype, uint64_t seed, uint64_t stream, double deviation,
+           int noise, int threads, int path) {
+  nb::gil_scoped_release released;
+  gaussian(reinterpret_cast<const void*>(x), reinterpret_cast<void*>(y), start, n, static_cast<Dtype>(dtype),
+           {seed, stream, deviation, static_cast<Noise>(noise)}, {threads, static_cast<Path>(path), false});
 }
 
 std::vector<int> paths() {
@@ -120,6 +129,7 @@ void bind_replacement(nb::module_& m) {
 NB_MODULE(_cpu, m) {
   m.def("dropout", &contiguous);
   m.def("dropout_strided", &strided);
+  m.def("gaussian", &noisy);
   m.def("available_paths", &paths);
   bind_submatrix(m);
   bind_replacement(m);

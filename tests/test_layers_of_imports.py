@@ -20,6 +20,7 @@ LAYERS = [
     ["masks"],
     ["kernels"],
     ["ops", "submatrix"],
+    ["redraw"],
     ["functional", "numpy", "keys"],
     ["nn", "caffe2"],
     ["batchwise"],
