@@ -303,7 +303,8 @@ def test_bytes_kept_by_hand():
         "none": relu + loss,  # the input, kept by the first layer, is the batch
         "torch": inputs + relu + 4 * 5 * 3 + hidden + loss,  # one float32 of mask for each hidden unit
         "thinned": inputs + relu + hidden + loss,  # no mask
-        "batchwise": 4 * 5 * 2 + 4 * 5 * 2 + loss,  # two inputs and two hidden units; the scale goes into the product
+        # Two inputs and two hidden units; the scale goes into the product. The block of the last weight: two by two.
+        "batchwise": 4 * 5 * 2 + 4 * 5 * 2 + 4 * 2 * 2 + loss,
     }
 
 
