@@ -6,6 +6,7 @@ from thinned import nn as nn
 from thinned import numpy as numpy
 from thinned import optim as optim
 from thinned import submatrix as submatrix
+from thinned._audit import audit as audit
 from thinned._convert import convert as convert
 from thinned._convert import plan as plan
 from thinned.functional import dropout as dropout
@@ -19,6 +20,7 @@ __all__ = [
     "Mask",
     "Window",
     "batchwise",
+    "audit",
     "checkpoint_context",
     "convert",
     "dropout",
