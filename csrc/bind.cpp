@@ -35,6 +35,14 @@ void strided(uintptr_t x, uintptr_t y, const std::vector<int64_t>& shape, const 
                   static_cast<Dtype>(dtype), {seed, stream, threshold, bits, scale}, {threads, static_cast<Path>(path), fresh});
 }
 
+void each(uintptr_t x, uintptr_t y, uint64_t start, int64_t n, int64_t count, uintptr_t seeds, int dtype, uint64_t stream,
+          uint32_t threshold, int bits, double scale, int threads, int path) {
+  nb::gil_scoped_release released;
+  dropout_each(reinterpret_cast<const void*>(x), reinterpret_cast<void*>(y), start, n, count,
+               reinterpret_cast<const uint64_t*>(seeds), static_cast<Dtype>(dtype), {0, stream, threshold, bits, scale},
+               {threads, static_cast<Path>(path), false});
+}
+
 std::vector<int> paths() {
   std::vector<int> result;
   for (const Path path : available_paths()) result.push_back(static_cast<int>(path));
@@ -94,6 +102,7 @@ void bind_submatrix(nb::module_& m) {
 NB_MODULE(_cpu, m) {
   m.def("dropout", &contiguous);
   m.def("dropout_strided", &strided);
+  m.def("dropout_each", &each);
   m.def("available_paths", &paths);
   bind_submatrix(m);
 }

@@ -50,3 +50,6 @@ CASES = [
     Case(nn.Dropout2d, (40, 50, 2, 2), functional.dropout2d, shared=(2, 3), theirs=torch.nn.Dropout2d),
     Case(nn.Dropout3d, (40, 50, 2, 1, 2), functional.dropout3d, shared=(2, 3, 4), theirs=torch.nn.Dropout3d),
 ]
+
+# Layers that do more than drop their input: the file in which each is tested.
+APART = {nn.MultiheadAttention: "test_attention.py"}

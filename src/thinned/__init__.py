@@ -9,6 +9,8 @@ from thinned import submatrix as submatrix
 from thinned._audit import audit as audit
 from thinned._convert import convert as convert
 from thinned._convert import plan as plan
+from thinned._predict import Prediction as Prediction
+from thinned._predict import predict as predict
 from thinned.functional import dropout as dropout
 from thinned.keys import checkpoint_context as checkpoint_context
 from thinned.keys import keyed as keyed
@@ -18,6 +20,7 @@ from thinned.masks import Window as Window
 __version__ = "0.1.0"
 __all__ = [
     "Mask",
+    "Prediction",
     "Window",
     "batchwise",
     "audit",
@@ -30,4 +33,5 @@ __all__ = [
     "numpy",
     "optim",
     "plan",
+    "predict",
 ]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from thinned import _check
@@ -65,6 +66,28 @@ def _site_seeds(seed: int, step: int, paths: Sequence[str]) -> list[int]:
 def _site(path: str) -> tuple[int, int]:
     site = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "little")
     return site & LOW, site >> 32
+
+
+def step_seeds(seed: int, steps: NDArray[np.uint64], path: str) -> NDArray[np.uint64]:
+    """Return the seeds that a key gives to the site at `path` in each of several steps.
+
+    Args:
+        seed: unsigned 64-bit seed of the run.
+        steps: numbers of the steps, of shape (n,).
+        path: the site's name, relative to the model that is keyed.
+
+    Returns:
+        Array of shape (n,).
+
+    Example:
+        >>> int(step_seeds(1234, np.arange(11, dtype=np.uint64), "layers.3.ffn.dropout")[10])
+        6194682569744055801
+    """
+    counter = np.empty((len(steps), 4), np.uint32)
+    counter[:, 0], counter[:, 1] = steps & np.uint64(LOW), steps >> np.uint64(32)
+    counter[:, 2:] = _site(path)
+    words = philox4x32(counter, np.array([seed & LOW, seed >> 32], np.uint32)).astype(np.uint64)
+    return words[:, 0] | words[:, 1] << np.uint64(32)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -161,6 +184,7 @@ class Site:
 
     training: bool
     inplace: bool
+    rowwise = True  # each row of the input has decisions of its own
     _p: float
     _key: Key | None = None
 

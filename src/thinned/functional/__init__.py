@@ -2,12 +2,13 @@
 
 import torch.fx
 
+from thinned.functional._attention import scaled_dot_product_attention as scaled_dot_product_attention
 from thinned.functional._dropout import dropout as dropout
 from thinned.functional._dropout import dropout1d as dropout1d
 from thinned.functional._dropout import dropout2d as dropout2d
 from thinned.functional._dropout import dropout3d as dropout3d
 
-__all__ = ["dropout", "dropout1d", "dropout2d", "dropout3d"]
+__all__ = ["dropout", "dropout1d", "dropout2d", "dropout3d", "scaled_dot_product_attention"]
 
 for _name in __all__:
     torch.fx.wrap(_name)  # a symbolic trace of a layer stops here

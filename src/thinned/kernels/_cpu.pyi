@@ -37,6 +37,22 @@ def dropout_strided(
     fresh: bool,
     /,
 ) -> None: ...
+def dropout_each(
+    x: int,
+    y: int,
+    start: int,
+    n: int,
+    count: int,
+    seeds: int,
+    dtype: int,
+    stream: int,
+    threshold: int,
+    bits: int,
+    scale: float,
+    threads: int,
+    path: int,
+    /,
+) -> None: ...
 def available_paths() -> list[int]: ...
 
 Place = tuple[int, int, int, int, int]  # addresses of rows and columns, length of a row, numbers of rows and columns
