@@ -24,7 +24,8 @@ LAYERS = [
     ["nn", "caffe2"],
     ["batchwise"],
     ["optim"],
-    ["_convert", "_predict", "_audit", "schedule"],
+    ["_convert", "_audit", "schedule"],
+    ["_predict"],  # swaps layers for the time of a prediction
     ["__init__"],
     ["lab"],
     ["cli"],
