@@ -52,4 +52,18 @@ CASES = [
 ]
 
 # Layers that do more than drop their input: the file in which each is tested.
-APART = {nn.MultiheadAttention: "test_attention.py"}
+APART = {
+    nn.ConcreteDropout: "test_bayes.py",
+    nn.DropConnectConv1d: "test_weights.py",
+    nn.DropConnectConv2d: "test_weights.py",
+    nn.DropConnectConv3d: "test_weights.py",
+    nn.DropConnectLinear: "test_weights.py",
+    nn.GRU: "test_recurrent.py",
+    nn.LSTM: "test_recurrent.py",
+    nn.MultiheadAttention: "test_attention.py",
+    nn.SparseVariationalConv2d: "test_bayes.py",
+    nn.SparseVariationalLinear: "test_bayes.py",
+    nn.VariationalDropout: "test_bayes.py",
+    nn.WeightDrop: "test_weights.py",
+    nn.Zoneout: "test_recurrent.py",
+}

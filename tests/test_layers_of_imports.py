@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "thinned"
 # face: whoever needs `thinned` itself stands above it.
 LAYERS = [
     ["_errors"],
-    ["_check", "_optional"],
+    ["_check", "_optional", "references"],
     ["philox"],
     ["data"],  # draws its splits with philox
     ["masks"],
@@ -25,7 +25,7 @@ LAYERS = [
     ["batchwise"],
     ["optim"],
     ["_convert", "_audit", "schedule"],
-    ["_predict"],  # swaps layers for the time of a prediction
+    ["_predict", "_cite"],  # know what `convert` would swap
     ["__init__"],
     ["lab"],
     ["cli"],

@@ -7,6 +7,7 @@ from thinned import numpy as numpy
 from thinned import optim as optim
 from thinned import submatrix as submatrix
 from thinned._audit import audit as audit
+from thinned._cite import cite as cite
 from thinned._convert import convert as convert
 from thinned._convert import plan as plan
 from thinned._predict import Prediction as Prediction
@@ -25,6 +26,7 @@ __all__ = [
     "batchwise",
     "audit",
     "checkpoint_context",
+    "cite",
     "convert",
     "dropout",
     "functional",

@@ -145,8 +145,11 @@ class Key:
         old, self.pending = weakref.ref(self.pending), _Pending()
         self.former = [ref for ref in [*self.former, old] if ref() is not None]
 
-    def take(self, shape: torch.Size) -> Words:
-        """Return seed, stream and window of the site's next use; inside backward, of the use that is being repeated."""
+    def take(self, shape: torch.Size | None) -> Words:
+        """Return seed, stream and window of the site's next use; inside backward, of the use that is being repeated.
+
+        Without a shape what is drawn does not belong to rows of a batch, and there is no window.
+        """
         contexts: _Contexts | None = getattr(_local, "contexts", None)
         if contexts is None:
             return self._next(shape)
@@ -155,7 +158,7 @@ class Key:
             log.setdefault(self, []).append(words)
         return words
 
-    def _next(self, shape: torch.Size) -> Words:
+    def _next(self, shape: torch.Size | None) -> Words:
         numbers = self.numbers
         call = numbers[1]
         if torch._C._current_graph_task_id() == -1:
@@ -163,7 +166,7 @@ class Key:
         else:
             self._check_replay(call)
             call -= 1
-        return numbers[0] & HIGHEST, call * DRAWS, self._window(shape) if numbers[4] else None
+        return numbers[0] & HIGHEST, call * DRAWS, self._window(shape) if numbers[4] and shape is not None else None
 
     def _check_replay(self, calls: int) -> None:
         if any(ref() is not None for ref in self.former):
@@ -216,6 +219,20 @@ class Site:
             output.grad_fn.metadata[PENDING] = key.pending  # type: ignore[index]
         return output
 
+    def _drop_weight(self, function: Callable[..., Tensor], weight: Tensor) -> Tensor:
+        """Call the layer's function on a weight, which has one mask for all rows of a batch."""
+        key: Key | None = self._key
+        if key is None or not self.training or not 0.0 < self._p < 1.0:
+            return function(weight, self._p, self.training)
+        if torch.compiler.is_compiling():
+            seed, stream, _ = torch.ops.thinned.take(key.state, (), key.path)
+            return function(weight, self._p, True, seed=seed, stream=stream)
+        seed, stream, _ = key.take(None)
+        output = function(weight, self._p, True, seed=seed, stream=stream)
+        if output.grad_fn is not None and torch._C._current_graph_task_id() == -1:
+            output.grad_fn.metadata[PENDING] = key.pending  # type: ignore[index]
+        return output
+
 
 # In a graph, a key is data. The tag keeps the order of uses, and forbids taking anew in backward.
 _library = torch.library.Library("thinned", "FRAGMENT")
@@ -234,7 +251,7 @@ def _take(key: Tensor, shape: Sequence[int], path: str) -> tuple[Tensor, Tensor,
         raise _ambiguous(path, call)
     else:
         call -= 1
-    whole = _window(path, tuple(shape), start, stop, total) if total else Window(shape, [0] * len(shape))
+    whole = _window(path, tuple(shape), start, stop, total) if total and shape else Window(shape, [0] * len(shape))
     return key.new_tensor(seed), key.new_tensor(call * DRAWS), key.new_tensor([*whole.shape, *whole.start])
 
 

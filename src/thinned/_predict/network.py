@@ -63,7 +63,7 @@ class _SiteInPasses:
 
     def drop(self, function: Callable[..., Tensor], input: Tensor, **options: Any) -> Tensor:
         """Take the place of the layer's own way to call its function."""
-        p = self.site.p
+        p = self.site._p
         if not self.site.training or not 0.0 < p < 1.0:
             return function(input, p, self.site.training, **options)
         count = len(self.seeds)
@@ -270,7 +270,8 @@ def _refuse(model: torch.nn.Module) -> None:
         name = f"The {type(module).__name__} at {path!r}"
         if isinstance(module, keys.Site):
             continue
-        if isinstance(module, torch.nn.RNNBase) and module.dropout and module.num_layers > 1:
+        own = isinstance(module, nn.LSTM | nn.GRU)
+        if isinstance(module, torch.nn.RNNBase) and not own and module.dropout and module.num_layers > 1:
             raise KindError(f"{name} drops inside torch's own function, where its masks cannot be keyed.")
         if isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.p:
             if type(module) not in RULES:

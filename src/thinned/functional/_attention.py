@@ -52,7 +52,7 @@ def scaled_dot_product_attention(
     Example:
         >>> q = torch.ones(1, 2, 4)
         >>> thinned.functional.scaled_dot_product_attention(q, q, q, dropout_p=0.5, seed=3)[0, :, 0]
-        tensor([0., 1.])
+        tensor([2., 1.])
     """
     if not training or _check.probability(dropout_p, "dropout_p") == 0:
         return torch.nn.functional.scaled_dot_product_attention(

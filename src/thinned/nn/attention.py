@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as torchs
 
-from thinned import _check, functional
+from thinned import _check, functional, references
 from thinned.functional._attention import attention_weights
 from thinned.keys import Site
 
@@ -37,6 +37,7 @@ class MultiheadAttention(Site, torch.nn.MultiheadAttention):
     NeurIPS 2017.
     """
 
+    reference = references.VASWANI_2017
     inplace = False
 
     def __init__(
