@@ -34,9 +34,17 @@ def good(x, p=0.3):
     return x if p == 0 else torch.where(keep(x.float(), p), (x.float() / (1 - p)).to(x.dtype), 0.0)
 
 
-@pytest.mark.parametrize("layer", [nn.Dropout(0.3), nn.Dropout1d(0.1), nn.Dropout2d(0.5), nn.Dropout3d(0.25)])
-def test_own_layers_pass(layer):
-    assert thinned.audit(layer, calls=20).passed
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Dropout(0.3), None),
+        (nn.Dropout1d(0.1), None),
+        (nn.Dropout2d(0.5), (16, 16, 4, 4)),
+        (nn.Dropout3d(0.25), (16, 16, 3, 3, 2)),
+    ],
+)
+def test_own_layers_pass(layer, shape):
+    assert thinned.audit(layer, shape=shape, calls=20).passed
 
 
 @pytest.mark.parametrize("p", [0.05, 0.3, 0.5, 0.9])

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from thinned._errors import RangeError
+from thinned.functional._dropout import Word
 from thinned.functional._noise import normal, uniform
 from thinned.masks import Window
-from thinned.ops import Word
 
 
 def variational_dropout(

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from thinned import ops
 from thinned._errors import RangeError
+from thinned.functional._dropout import Word
 from thinned.kernels.tensor import _words_at
 from thinned.masks import LANES, TILE, Window
-from thinned.ops import Word
 
 
 def uniform(

@@ -12,8 +12,10 @@ from thinned.keys import Site
 
 
 def kl_divergence(model: torch.nn.Module) -> Tensor:
-    """Return the sum of `kl()` over all layers of a model that have it: what is to be added to the negative
-    log-likelihood of the whole data set, or, divided by the number of examples, to a mean loss.
+    """Return the sum of `kl()` over all layers of a model that have it.
+
+    It belongs to the negative log-likelihood of the whole data set; divide it by the number of examples to add it to a
+    mean loss.
 
     Args:
         model: any module.
@@ -23,7 +25,7 @@ def kl_divergence(model: torch.nn.Module) -> Tensor:
 
     Example:
         >>> model = torch.nn.Sequential(thinned.nn.VariationalDropout(alpha=0.5), torch.nn.Linear(2, 2))
-        >>> float(thinned.nn.kl_divergence(model)) > 0
+        >>> bool(thinned.nn.kl_divergence(model) > 0)
         True
     """
     terms = [module.kl() for module in model.modules() if isinstance(module, VariationalDropout | _SparseVariational)]
