@@ -24,7 +24,7 @@ LAYERS = [
     ["nn", "caffe2"],
     ["batchwise"],
     ["optim"],
-    ["_convert", "_audit", "schedule"],
+    ["_convert", "_audit", "regularization", "schedule"],
     ["_predict", "_cite"],  # know what `convert` would swap
     ["__init__"],
     ["lab"],

@@ -5,6 +5,7 @@ from thinned import functional as functional
 from thinned import nn as nn
 from thinned import numpy as numpy
 from thinned import optim as optim
+from thinned import regularization as regularization
 from thinned import submatrix as submatrix
 from thinned._audit import audit as audit
 from thinned._cite import cite as cite
@@ -36,4 +37,5 @@ __all__ = [
     "optim",
     "plan",
     "predict",
+    "regularization",
 ]
