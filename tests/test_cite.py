@@ -35,5 +35,5 @@ def test_each_paper_is_printed_once(capsys):
 
 
 def test_not_a_module():
-    with pytest.raises(KindError, match="`model` must be a torch.nn.Module, but got int"):
+    with pytest.raises(KindError, match=r"`model` must be a torch\.nn\.Module, but got int"):
         thinned.cite(3)
