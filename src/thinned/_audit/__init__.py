@@ -83,8 +83,9 @@ def audit(
     Example:
         >>> thinned.audit(thinned.nn.Dropout(0.3), calls=50).passed
         True
-        >>> [finding.check for finding in thinned.audit(torch.nn.Dropout(0.3), calls=50) if finding.verdict == "fails"]
-        ['p = 1 on inf and nan', 'dropped inf and nan']
+        >>> found = thinned.audit(torch.nn.Dropout(0.3), calls=50)
+        >>> sum(finding.verdict == "fails" for finding in found)  # what becomes of inf and nan
+        2
     """
     dropout = subject(layer_or_fn, None if p is None else _check.probability(p))
     sizes = _check.sizes(_usual_shape(dropout.name) if shape is None else shape, "shape")
