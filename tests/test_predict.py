@@ -228,7 +228,7 @@ def test_the_model_is_left_as_it_was():
     assert all(now is then for now, then in zip(model, layers, strict=True))
     assert [module.training for module in model.modules()] == flags
     assert model[2]._key is key
-    assert "_drop" not in vars(model[2])
+    assert "_draw" not in vars(model[2])
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -188,7 +188,7 @@ class Site:
     training: bool
     inplace: bool
     rowwise = True  # each row of the input has decisions of its own
-    _p: float
+    _p: float = 0.0
     _key: Key | None = None
 
     @property
@@ -198,23 +198,31 @@ class Site:
 
     @p.setter
     def p(self, value: Any) -> None:
-        self._p = _check.probability(value)
+        self._p = self._checked(value)
+
+    @staticmethod
+    def _checked(p: Any) -> float:
+        return _check.probability(p)
 
     def _drop(self, function: Callable[..., Tensor], input: Tensor, **options: Any) -> Tensor:
-        """Call the layer's function, with the randomness of the key if there is one."""
+        """Call the function of a layer that has `p` and `inplace`."""
+        return self._draw(function, input, 0.0 < self._p < 1.0, p=self._p, inplace=self.inplace, **options)
+
+    def _draw(self, function: Callable[..., Tensor], input: Tensor, random: bool, **options: Any) -> Tensor:
+        """Call the layer's function, with the randomness of the key if there is one and if it is random at all."""
         key: Key | None = self._key
-        if key is None or not self.training or not 0.0 < self._p < 1.0:
-            return function(input, self._p, self.training, self.inplace, **options)
+        if key is None or not self.training or not random:
+            return function(input, training=self.training, **options)
         if torch.compiler.is_compiling():
             seed, stream, whole = torch.ops.thinned.take(key.state, input.shape, key.path)
-            return function(input, self._p, True, self.inplace, seed=seed, stream=stream, window=whole, **options)
+            return function(input, training=True, seed=seed, stream=stream, window=whole, **options)
         if input.is_cuda and torch.cuda.is_current_stream_capturing():
             raise ReplayError(
                 f"The dropout at {key.path!r} has a key, which is read when a CUDA graph is captured, so every replay "
                 f"would repeat one mask. Capture a model that was never keyed: its masks are drawn anew at each replay."
             )
         seed, stream, window = key.take(input.shape)
-        output = function(input, self._p, True, self.inplace, seed=seed, stream=stream, window=window, **options)
+        output = function(input, training=True, seed=seed, stream=stream, window=window, **options)
         if output.grad_fn is not None and torch._C._current_graph_task_id() == -1:
             output.grad_fn.metadata[PENDING] = key.pending  # type: ignore[index]
         return output

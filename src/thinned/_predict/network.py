@@ -45,12 +45,12 @@ class _SiteInPasses:
         self.total = total
         self.former = site._key
         if site.rowwise:
-            vars(site)["_drop"] = self.drop
+            vars(site)["_draw"] = self.draw
         else:
             site._key = None
 
     def restore(self) -> None:
-        vars(self.site).pop("_drop", None)
+        vars(self.site).pop("_draw", None)
         self.site._key = self.former
 
     def begin(self, seed: int, passes: range, start: int, rows: int) -> None:
@@ -61,11 +61,11 @@ class _SiteInPasses:
             numbers = _check.signed64(int(self.seeds[0])), 0, 0, 0, 0
             self.site._key = keys.Key(self.path, torch.tensor(numbers, dtype=torch.int64, device="cpu"))
 
-    def drop(self, function: Callable[..., Tensor], input: Tensor, **options: Any) -> Tensor:
+    def draw(self, function: Callable[..., Tensor], input: Tensor, random: bool, **options: Any) -> Tensor:
         """Take the place of the layer's own way to call its function."""
-        p = self.site._p
-        if not self.site.training or not 0.0 < p < 1.0:
-            return function(input, p, self.site.training, **options)
+        options.pop("inplace", None)
+        if not self.site.training or not random:
+            return function(input, training=self.site.training, **options)
         count = len(self.seeds)
         each, rest = divmod(input.shape[0] if input.dim() else 0, count)
         if rest:
@@ -76,10 +76,10 @@ class _SiteInPasses:
         window = keys._window(self.path, (each, *input.shape[1:]), self.start, self.start + self.rows, self.total)
         stream, self.calls = self.calls * keys.DRAWS, self.calls + 1
         if function is functional.dropout and not options.get("shared_axes") and _is_plain(input):
-            return _dropout_each(input.contiguous(), p, self.seeds, stream, window)
+            return _dropout_each(input.contiguous(), options["p"], self.seeds, stream, window)
         words = {"stream": stream, "window": window, **options}
         parts = zip(input.reshape(count, each, *input.shape[1:]).unbind(), self.seeds.tolist(), strict=True)
-        return torch.cat([function(part, p, True, seed=seed, **words) for part, seed in parts])
+        return torch.cat([function(part, training=True, seed=seed, **words) for part, seed in parts])
 
 
 def _is_plain(input: Tensor) -> bool:

@@ -56,8 +56,6 @@ class VariationalDropout(Site, torch.nn.Module):
     """
 
     reference = references.KINGMA_2015
-    inplace = False
-    _p = 0.5  # what `Site` asks for: neither 0 nor 1, there is always noise
 
     def __init__(self, features: int | None = None, alpha: float = 0.5) -> None:
         super().__init__()
@@ -86,9 +84,9 @@ class VariationalDropout(Site, torch.nn.Module):
         Returns:
             A tensor like `input`; `input` itself in eval mode.
         """
-        return self._drop(self._noisy, input)
+        return self._draw(self._noisy, input, True)
 
-    def _noisy(self, input: Tensor, _: float, training: bool, __: bool = False, **words: Any) -> Tensor:
+    def _noisy(self, input: Tensor, *, training: bool, **words: Any) -> Tensor:
         return functional.variational_dropout(input, self.log_alpha.clamp(max=0), training, **words)
 
     def kl(self) -> Tensor:
@@ -116,8 +114,6 @@ class _SparseVariational(Site):
     """What sparse variational layers share."""
 
     reference = references.MOLCHANOV_2017
-    inplace = False
-    _p = 0.5  # as above
     weight: Tensor
     bias: Any
     log_sigma2: torch.nn.Parameter
@@ -174,9 +170,9 @@ class _SparseVariational(Site):
         """
         if not self.training:
             return self._apply_weight(input, self.weight * self.kept, self.bias)
-        return self._drop(self._sampled, input)
+        return self._draw(self._sampled, input, True)
 
-    def _sampled(self, input: Tensor, _: float, __: bool, ___: bool = False, **words: Any) -> Tensor:
+    def _sampled(self, input: Tensor, *, training: bool, **words: Any) -> Tensor:  # noqa: ARG002
         # Noise on each output instead of each weight: the same distribution, but each row has noise of its own.
         mean = self._apply_weight(input, self.weight, self.bias)
         variances = (self.log_alpha + torch.log(self.weight.square() + 1e-16)).exp()
@@ -268,8 +264,6 @@ class ConcreteDropout(Site, torch.nn.Module):
     """
 
     reference = references.GAL_2017_CONCRETE
-    inplace = False
-    _p = 0.5  # as above
 
     def __init__(
         self,
@@ -311,9 +305,9 @@ class ConcreteDropout(Site, torch.nn.Module):
         Returns:
             As the layer.
         """
-        return self.layer(self._drop(self._soft, input))  # type: ignore[no-any-return]
+        return self.layer(self._draw(self._soft, input, True))  # type: ignore[no-any-return]
 
-    def _soft(self, input: Tensor, _: float, training: bool, __: bool = False, **words: Any) -> Tensor:
+    def _soft(self, input: Tensor, *, training: bool, **words: Any) -> Tensor:
         spatial = not isinstance(self.layer, torch.nn.Linear)
         return functional.concrete_dropout(
             input, self.logit, training, temperature=self.temperature, spatial=spatial, **words
