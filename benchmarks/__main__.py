@@ -21,14 +21,19 @@ import thinned
 from benchmarks import chains
 from benchmarks.cases import SPEED, WIDE, Bar, Case, bytes_kept, import_seconds
 from benchmarks.measure import interleave
+from benchmarks.variants import VARIANTS
 
 ROOT = Path(__file__).parent
 GATE = [
     "tests/test_philox.py",
     "tests/test_masks.py",
     "tests/test_cpu_kernel.py",
+    "tests/test_replacement_ids.py",
     "tests/test_submatrix.py",
     "tests/test_chain.py",
+    "tests/test_alpha.py",
+    "tests/test_gaussian.py",
+    "tests/test_block.py",
 ]
 COLUMNS = ["case", "metric", "contender", "value", "unit", "q20", "q80", "bar", "aim", "reached"]
 
@@ -121,7 +126,7 @@ def main() -> None:
     facts = machine()
     print(*(f"{key}: {value}" for key, value in facts.items()), f"load: {os.getloadavg()[0]:.2f}", sep=", ")
     show("case", "what", "value", "bar", "aim", "reached")
-    rows = [row for case in SPEED if arguments.only in case.name for row in run(case)]
+    rows = [row for case in [*SPEED, *VARIANTS] if arguments.only in case.name for row in run(case)]
     if arguments.only in "bytes kept for backward":
         per_element = bytes_kept(lambda x: thinned.dropout(x, 0.1)) / (1 << 20)
         rows.append(single("bytes kept for backward", "thinned", per_element, "B/element", 0, 0))

@@ -6,8 +6,10 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 import thinned
 from benchmarks import chains
@@ -146,6 +148,29 @@ def _chain(name: str, net: Net, share: float, torch_bar: float | None, none_bar:
 
 
 WIDE = Net.of((784, 2048, 2048, 2048, 10), 512, 0.2, 0.5)
+
+
+def _replaced_by_numpy(values: NDArray[np.int64], lengths: NDArray[np.int32], keep: NDArray[np.bool_]) -> object:
+    new_lengths = np.where(keep, lengths, np.int32(1))
+    new = np.full(int(new_lengths.sum()), -1, values.dtype)
+    new[np.repeat(keep, new_lengths)] = values[np.repeat(keep, lengths)]
+    return new, new_lengths
+
+
+def _sparse_replacement(examples: int) -> Contenders:
+    lengths = torch.full((examples,), 20, dtype=torch.int32)
+    values = torch.arange(20 * examples)
+    arrays = values.numpy(), lengths.numpy()
+    random = np.random.default_rng(1)
+    replace = thinned.functional.sparse_dropout_with_replacement
+    return {
+        "thinned": lambda: replace(values, lengths, 0.1, replacement_value=-1, seed=1),
+        "NumPy": lambda: _replaced_by_numpy(*arrays, thinned.Mask(0.1, 1).keep_array((examples,))),
+        "NumPy, its own random numbers": lambda: _replaced_by_numpy(*arrays, random.random(examples) >= 0.1),
+        "copy": lambda: (values.clone(), lengths.clone()),
+    }
+
+
 SPEED = [
     Case("forward 1M", 2, _forward(1 << 20), (Bar("torch", "thinned", 30, 55),)),
     Case("forward 1M, one thread", 1, _forward(1 << 20), (Bar("torch", "thinned", 20, 30),)),
@@ -198,6 +223,12 @@ SPEED = [
         None,
     ),
     Case("Monte Carlo dropout, 10,000 passes, 8-50-50-1, one row", 1, _passes, (Bar("loop", "thinned", 10, 20),), 5),
+    Case(
+        "sparse replacement, 1M examples of 20 ids",
+        2,
+        lambda: _sparse_replacement(1 << 20),
+        (Bar("NumPy", "thinned", 5, 8), Bar("thinned", "copy", 2.5, 1.5, at_most=True)),
+    ),
 ]
 
 

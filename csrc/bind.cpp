@@ -4,7 +4,9 @@
 #include <nanobind/stl/vector.h>
 
 #include "dropout.hpp"
+#include "gaussian.hpp"
 #include "memory.hpp"
+#include "replacement.hpp"
 #include "submatrix.hpp"
 
 namespace nb = nanobind;
@@ -15,10 +17,10 @@ namespace {
 constexpr int64_t kReleaseGil = 4096;  // below this many elements, handing the GIL over costs more than the work
 
 void contiguous(uintptr_t x, uintptr_t y, uint64_t start, int64_t n, int dtype, uint64_t seed, uint64_t stream,
-                uint32_t threshold, int bits, double scale, int threads, int path, bool fresh) {
+                uint32_t threshold, int bits, double scale, double shift, double fill, int threads, int path, bool fresh) {
   const auto work = [&] {
     dropout(reinterpret_cast<const void*>(x), reinterpret_cast<void*>(y), start, n, static_cast<Dtype>(dtype),
-            {seed, stream, threshold, bits, scale}, {threads, static_cast<Path>(path), fresh});
+            {seed, stream, threshold, bits, scale, shift, fill}, {threads, static_cast<Path>(path), fresh});
   };
   if (n < kReleaseGil) return work();
   nb::gil_scoped_release released;
@@ -27,19 +29,27 @@ void contiguous(uintptr_t x, uintptr_t y, uint64_t start, int64_t n, int dtype, 
 
 void strided(uintptr_t x, uintptr_t y, const std::vector<int64_t>& shape, const std::vector<int64_t>& x_strides,
              const std::vector<int64_t>& y_strides, const std::vector<uint64_t>& mask_strides, uint64_t start, int dtype,
-             uint64_t seed, uint64_t stream, uint32_t threshold, int bits, double scale, int threads, int path, bool fresh) {
+             uint64_t seed, uint64_t stream, uint32_t threshold, int bits, double scale, double shift, double fill, int threads,
+             int path, bool fresh) {
   std::vector<Axis> axes;
   for (std::size_t d = 0; d < shape.size(); ++d) axes.push_back({shape[d], x_strides[d], y_strides[d], mask_strides[d]});
   nb::gil_scoped_release released;
   dropout_strided(reinterpret_cast<const void*>(x), reinterpret_cast<void*>(y), std::move(axes), start,
-                  static_cast<Dtype>(dtype), {seed, stream, threshold, bits, scale}, {threads, static_cast<Path>(path), fresh});
+                  static_cast<Dtype>(dtype), {seed, stream, threshold, bits, scale, shift, fill}, {threads, static_cast<Path>(path), fresh});
+}
+
+void noisy(uintptr_t x, uintptr_t y, uint64_t start, int64_t n, int dtype, uint64_t seed, uint64_t stream, double deviation,
+           int noise, int threads, int path) {
+  nb::gil_scoped_release released;
+  gaussian(reinterpret_cast<const void*>(x), reinterpret_cast<void*>(y), start, n, static_cast<Dtype>(dtype),
+           {seed, stream, deviation, static_cast<Noise>(noise)}, {threads, static_cast<Path>(path), false});
 }
 
 void each(uintptr_t x, uintptr_t y, uint64_t start, int64_t n, int64_t count, uintptr_t seeds, int dtype, uint64_t stream,
           uint32_t threshold, int bits, double scale, int threads, int path) {
   nb::gil_scoped_release released;
   dropout_each(reinterpret_cast<const void*>(x), reinterpret_cast<void*>(y), start, n, count,
-               reinterpret_cast<const uint64_t*>(seeds), static_cast<Dtype>(dtype), {0, stream, threshold, bits, scale},
+               reinterpret_cast<const uint64_t*>(seeds), static_cast<Dtype>(dtype), {0, stream, threshold, bits, scale, 0, 0},
                {threads, static_cast<Path>(path), false});
 }
 
@@ -97,12 +107,39 @@ void bind_submatrix(nb::module_& m) {
   });
 }
 
+void bind_replacement(nb::module_& m) {
+  m.attr("SEGMENT_BLOCK") = kSegmentBlock;
+  m.def("count_segments", [](uintptr_t lengths, uintptr_t out, uintptr_t starts, int length_size, int64_t count,
+                               int64_t items, uint64_t start, uint64_t seed, uint64_t stream, uint32_t threshold,
+                               int bits, int threads, int path) {
+    nb::gil_scoped_release released;
+    return count_segments({at(lengths), length_size, count, items}, at(out), static_cast<int64_t*>(at(starts)), start,
+                          {seed, stream, threshold, bits, 1.0}, {threads, static_cast<Path>(path), false});
+  });
+  m.def("replace_segments", [](uintptr_t values, uintptr_t lengths, uintptr_t starts, uintptr_t out, int64_t total,
+                                 int64_t id, int size, int length_size, int64_t count, int64_t items, uint64_t start,
+                                 uint64_t seed, uint64_t stream, uint32_t threshold, int bits, int threads, int path) {
+    nb::gil_scoped_release released;
+    replace_segments({at(lengths), length_size, count, items}, at(values), at(out), total,
+                     static_cast<int64_t*>(at(starts)), {id, size}, start, {seed, stream, threshold, bits, 1.0},
+                     {threads, static_cast<Path>(path), true});
+  });
+  m.def("replace_items", [](uintptr_t x, uintptr_t y, int64_t n, int64_t id, int size, uint64_t start, uint64_t seed,
+                              uint64_t stream, uint32_t threshold, int bits, int threads, int path) {
+    nb::gil_scoped_release released;
+    replace_items(at(x), at(y), n, {id, size}, start, {seed, stream, threshold, bits, 1.0},
+                  {threads, static_cast<Path>(path), true});
+  });
+}
+
 }  // namespace
 
 NB_MODULE(_cpu, m) {
   m.def("dropout", &contiguous);
   m.def("dropout_strided", &strided);
   m.def("dropout_each", &each);
+  m.def("gaussian", &noisy);
   m.def("available_paths", &paths);
   bind_submatrix(m);
+  bind_replacement(m);
 }

@@ -12,7 +12,8 @@ namespace {
 constexpr int64_t kPieceTiles = 64;             // 32,768 elements at 16 bits: below this one thread is faster than two
 constexpr int64_t kStreamingBytes = 16 << 20;   // a larger result does not fit in the cache beside its reader
 
-const Tiles* table(Path path) {
+const Tiles* table(Path path, bool affine) {
+  if (affine) return path != Path::portable && avx2_affine_tiles() ? avx2_affine_tiles() : portable_affine_tiles();
   switch (path) {
     case Path::avx512: return avx512_tiles();
     case Path::avx2: return avx2_tiles();
@@ -27,7 +28,7 @@ struct Kernel {
   bool streaming;
 
   Kernel(Dtype dtype, const Law& l, Path path, bool stream)
-      : tiles(table(path)[static_cast<int>(dtype)]), size(element_size(dtype)), law(l), streaming(stream) {}
+      : tiles(table(path, dtype != Dtype::keep && l.affine())[static_cast<int>(dtype)]), size(element_size(dtype)), law(l), streaming(stream) {}
 
   // Indices [first, last), all in one tile, by way of a whole tile in a buffer.
   void part(const char* x, char* y, uint64_t first, uint64_t last) const {

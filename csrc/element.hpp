@@ -56,5 +56,15 @@ inline F16 scaled(F16 v, double s) { return narrow_f16(widen(v) * static_cast<fl
 inline BF16 scaled(BF16 v, double s) { return narrow_bf16(widen(v) * static_cast<float>(s)); }
 template <class T> inline Complex<T> scaled(Complex<T> v, double s) { return {scaled(v.re, s), scaled(v.im, s)}; }
 
+// The same with a summand, for the real types.
+inline float affine(float v, double s, double c) { return v * static_cast<float>(s) + static_cast<float>(c); }
+inline double affine(double v, double s, double c) { return v * s + c; }
+inline F16 affine(F16 v, double s, double c) { return narrow_f16(affine(widen(v), s, c)); }
+inline BF16 affine(BF16 v, double s, double c) { return narrow_bf16(affine(widen(v), s, c)); }
+
+template <class T> inline T rounded(double v) { return static_cast<T>(v); }
+template <> inline F16 rounded(double v) { return narrow_f16(static_cast<float>(v)); }
+template <> inline BF16 rounded(double v) { return narrow_bf16(static_cast<float>(v)); }
+
 }  // namespace
 }  // namespace thinned

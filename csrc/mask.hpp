@@ -22,10 +22,12 @@ struct Law {
   uint32_t threshold;  // keep when the element's random bits are at least this; never 0 and never 2**bits
   int bits;            // 16 or 32
   double scale;
+  double shift = 0, fill = 0;  // what a kept element gets added, and what a dropped one becomes
+  bool affine() const { return shift != 0 || fill != 0; }
   int64_t tile() const { return bits == 16 ? 512 : 256; }
 };
 
-// Applies the law to `tiles` whole tiles, the first of which has number `tile`: y = keep ? x * scale : +0.
+// Applies the law to `tiles` whole tiles, the first of which has number `tile`: y = keep ? x * scale + shift : fill.
 // `streaming` writes past the cache and needs y aligned to 64 bytes. x may be y.
 using Tiles = void (*)(const void* x, void* y, uint64_t tile, int64_t tiles, const Law& law, bool streaming);
 
@@ -33,5 +35,9 @@ using Tiles = void (*)(const void* x, void* y, uint64_t tile, int64_t tiles, con
 const Tiles* portable_tiles();
 const Tiles* avx2_tiles();
 const Tiles* avx512_tiles();
+
+// Likewise for laws with a shift or a fill; real dtypes only. The others are for laws that have neither.
+const Tiles* portable_affine_tiles();
+const Tiles* avx2_affine_tiles();
 
 }  // namespace thinned

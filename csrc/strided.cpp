@@ -74,43 +74,63 @@ struct Cursor {
 };
 
 template <class T>
-inline T pick(T v, double scale, uint8_t keep) {
-  const T s = scaled(v, scale);
-  return keep ? s : T{};
-}
+struct Scale {
+  double scale;
+  explicit Scale(const Law& law) : scale(law.scale) {}
+  T kept(T v) const { return scaled(v, scale); }
+  T dropped() const { return T{}; }
+};
 
 template <class T>
-void run(const T* x, T* y, const uint8_t* keep, int64_t n, const Axis& a, double scale) {
+struct Affine {
+  double scale, shift;
+  T fill;
+  explicit Affine(const Law& law) : scale(law.scale), shift(law.shift), fill(rounded<T>(law.fill)) {}
+  T kept(T v) const { return affine(v, scale, shift); }
+  T dropped() const { return fill; }
+};
+
+template <class T, class Select>
+inline T pick(T v, const Select select, uint8_t keep) {
+  const T s = select.kept(v);
+  return keep ? s : select.dropped();
+}
+
+template <class T, class Select>
+void run(const T* x, T* y, const uint8_t* keep, int64_t n, const Axis& a, const Select select) {
   const int64_t k = static_cast<int64_t>(a.mask);
   if (a.x == 1 && a.y == 1 && k == 1) {
-    for (int64_t i = 0; i < n; ++i) y[i] = pick(x[i], scale, keep[i]);
+    for (int64_t i = 0; i < n; ++i) y[i] = pick(x[i], select, keep[i]);
   } else if (a.x == 1 && a.y == 1 && k == 0) {
-    if (*keep) for (int64_t i = 0; i < n; ++i) y[i] = scaled(x[i], scale);
-    else std::fill(y, y + n, T{});
+    if (*keep) for (int64_t i = 0; i < n; ++i) y[i] = select.kept(x[i]);
+    else std::fill(y, y + n, select.dropped());
   } else {
-    for (int64_t i = 0; i < n; ++i) y[i * a.y] = pick(x[i * a.x], scale, keep[i * k]);
+    for (int64_t i = 0; i < n; ++i) y[i * a.y] = pick(x[i * a.x], select, keep[i * k]);
   }
 }
 
 // Elements [first, last) of the grid in row-major order; keep is indexed by the axes' mask strides, less `origin`.
-template <class T>
+template <class T, class Select = Scale<T>>
 void select(const void* x, void* y, const uint8_t* keep, uint64_t origin, const std::vector<Axis>& axes, int64_t first,
-            int64_t last, double scale) {
+            int64_t last, const Law& law) {
+  const Select how(law);
   Cursor at(axes, first);
   while (first < last) {
     const int64_t n = std::min(last - first, at.left());
-    run(static_cast<const T*>(x) + at.x, static_cast<T*>(y) + at.y, keep + (at.mask - origin), n, axes.back(), scale);
+    run(static_cast<const T*>(x) + at.x, static_cast<T*>(y) + at.y, keep + (at.mask - origin), n, axes.back(), how);
     at.advance(n);
     first += n;
   }
 }
 
-using Select = void (*)(const void*, void*, const uint8_t*, uint64_t, const std::vector<Axis>&, int64_t, int64_t, double);
+using Select = void (*)(const void*, void*, const uint8_t*, uint64_t, const std::vector<Axis>&, int64_t, int64_t, const Law&);
 
-Select select_for(Dtype dtype) {
+Select select_for(Dtype dtype, bool moving) {
   static const Select entries[kDtypes] = {select<float>,          select<double>,          select<F16>, select<BF16>,
                                           select<Complex<float>>, select<Complex<double>>, nullptr};
-  return entries[static_cast<int>(dtype)];
+  static const Select moved[kDtypes] = {select<float, Affine<float>>, select<double, Affine<double>>,
+                                        select<F16, Affine<F16>>, select<BF16, Affine<BF16>>};
+  return (moving ? moved : entries)[static_cast<int>(dtype)];
 }
 
 template <class Work>
@@ -152,13 +172,13 @@ void dropout_strided(const void* x, void* y, std::vector<Axis> axes, uint64_t st
   axes = joined(axes);
   if (axes.size() == 1 && axes[0].x == 1 && axes[0].y == 1 && axes[0].mask == 1)
     return dropout(x, y, start, n, dtype, law, how);
-  const Select select = select_for(dtype);
+  const Select select = select_for(dtype, law.affine());
   if (one_run(axes)) {
     const How alone{1, how.path, false};
     blocks(n, how.threads, [&](int64_t first, int64_t last) {
       uint8_t keep[kBlock];
       dropout(keep, keep, start + static_cast<uint64_t>(first), last - first, Dtype::keep, law, alone);
-      select(x, y, keep, static_cast<uint64_t>(first), axes, first, last, law.scale);
+      select(x, y, keep, static_cast<uint64_t>(first), axes, first, last, law);
     });
     return;
   }
@@ -166,7 +186,7 @@ void dropout_strided(const void* x, void* y, std::vector<Axis> axes, uint64_t st
   std::stable_sort(axes.begin(), axes.end(), [](const Axis& a, const Axis& b) { return a.y > b.y; });  // memory order
   axes = joined(axes);
   blocks(n, how.threads, [&](int64_t first, int64_t last) {
-    select(x, y, keep.data(), 0, axes, first, last, law.scale);
+    select(x, y, keep.data(), 0, axes, first, last, law);
   });
 }
 

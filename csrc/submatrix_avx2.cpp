@@ -79,11 +79,18 @@ std::vector<Vector> vectors_of(const Submatrix& s) {
   return vectors;
 }
 
-// All 8 lanes are chosen.
+// The processor foresees the rest of a row, but not where the next chosen row begins.
 template <class Step>
-inline void full_vectors(const Step& step, float* const* matrices, float* block, int64_t repeat) {
+inline void prefetch(float* const* matrices, int64_t ahead) {
+  for (int m = 0; m < Step::kMatrices; ++m) _mm_prefetch(reinterpret_cast<const char*>(matrices[m] + ahead), _MM_HINT_T0);
+}
+
+// All 8 lanes are chosen. `ahead` is how far it is to the same columns in the next row.
+template <class Step>
+inline void full_vectors(const Step& step, float* const* matrices, float* block, int64_t repeat, int64_t ahead) {
   constexpr int n = Step::kMatrices;
   for (int64_t k = 0; k < repeat * kLanesOfVector; k += kLanesOfVector) {
+    prefetch<Step>(matrices, ahead + k);
     Lanes x[n], g;
     for (int i = 0; i < n; ++i) x[i] = _mm256_loadu_ps(matrices[i] + k);
     if constexpr (!Step::kGathers) g = _mm256_loadu_ps(block + k);
@@ -98,8 +105,9 @@ inline void full_vectors(const Step& step, float* const* matrices, float* block,
 
 // Some lanes are chosen; the row of the block ends `left` elements after the vector's first one.
 template <class Step>
-inline void some_lanes(const Step& step, float* const* matrices, float* block, const Vector& v, int64_t left) {
+inline void some_lanes(const Step& step, float* const* matrices, float* block, const Vector& v, int64_t left, int64_t ahead) {
   constexpr int n = Step::kMatrices;
+  prefetch<Step>(matrices, ahead);
   Lanes x[n], g;
   for (int i = 0; i < n; ++i) x[i] = _mm256_loadu_ps(matrices[i]);
   const __m256i inside = v.whole ? _mm256_set1_epi32(-1) : lanes_of(static_cast<uint8_t>((1u << left) - 1));
@@ -124,13 +132,14 @@ void rows(const Step& step, void* const* matrices, void* block, const Submatrix&
   const std::vector<Vector> vectors = vectors_of(s);
   for (int64_t i = first; i < last; ++i) {
     float* const row = static_cast<float*>(block) + i * s.columns.count;
+    const int64_t ahead = i + 1 < last ? (s.rows[i + 1] - s.rows[i]) * s.width : 0;
     for (const Vector& v : vectors) {
       float* at[Step::kMatrices];
       for (int m = 0; m < Step::kMatrices; ++m) at[m] = static_cast<float*>(matrices[m]) + s.rows[i] * s.width + v.at;
       if (v.mask == kAll) {
-        full_vectors(step, at, row + v.offset, v.repeat);
+        full_vectors(step, at, row + v.offset, v.repeat, ahead);
       } else {
-        some_lanes(step, at, row + v.offset, v, s.columns.count - v.offset);
+        some_lanes(step, at, row + v.offset, v, s.columns.count - v.offset, ahead);
       }
     }
   }

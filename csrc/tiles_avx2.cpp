@@ -59,15 +59,34 @@ inline __m256i and_pd(__m256i keep, __m256d v) { return _mm256_and_si256(keep, _
 inline __m256i first_half(Vec::Keep keep) { return _mm256_cvtepi32_epi64(_mm256_castsi256_si128(keep)); }
 inline __m256i second_half(Vec::Keep keep) { return _mm256_cvtepi32_epi64(_mm256_extracti128_si256(keep, 1)); }
 
+// What becomes of eight single-precision numbers: times the scale or +0, as one AND ...
+struct Scale {
+  __m256 scale;
+  explicit Scale(const Law& law) : scale(_mm256_set1_ps(static_cast<float>(law.scale))) {}
+  __m256i operator()(__m256 v, Vec::Keep keep) const { return and_ps(keep, _mm256_mul_ps(v, scale)); }
+};
+// ... or also plus the shift, or the fill.
+struct Affine {
+  __m256 scale, shift, fill;
+  explicit Affine(const Law& law)
+      : scale(_mm256_set1_ps(static_cast<float>(law.scale))), shift(_mm256_set1_ps(static_cast<float>(law.shift))),
+        fill(_mm256_set1_ps(static_cast<float>(law.fill))) {}
+  __m256i operator()(__m256 v, Vec::Keep keep) const {
+    const __m256 moved = _mm256_add_ps(_mm256_mul_ps(v, scale), shift);
+    return _mm256_castps_si256(_mm256_blendv_ps(fill, moved, _mm256_castsi256_ps(keep)));
+  }
+};
+
+template <class Select>
 struct Float {
   using Value = float;
   static constexpr bool kInterleaved = false;
-  __m256 scale;
-  explicit Float(double s) : scale(_mm256_set1_ps(static_cast<float>(s))) {}
+  Select select;
+  explicit Float(const Law& law) : select(law) {}
   template <bool streaming>
   void apply(const float* x, float* y, Vec::Keep a, Vec::Keep b) const {
-    store<streaming>(y, and_ps(a, _mm256_mul_ps(_mm256_loadu_ps(x), scale)));
-    store<streaming>(y + 8, and_ps(b, _mm256_mul_ps(_mm256_loadu_ps(x + 8), scale)));
+    store<streaming>(y, select(_mm256_loadu_ps(x), a));
+    store<streaming>(y + 8, select(_mm256_loadu_ps(x + 8), b));
   }
 };
 
@@ -75,7 +94,7 @@ struct Double {
   using Value = double;
   static constexpr bool kInterleaved = false;
   __m256d scale;
-  explicit Double(double s) : scale(_mm256_set1_pd(s)) {}
+  explicit Double(const Law& law) : scale(_mm256_set1_pd(law.scale)) {}
   template <bool streaming>
   void four(const double* x, double* y, __m256i keep) const {
     store<streaming>(y, and_pd(keep, _mm256_mul_pd(_mm256_loadu_pd(x), scale)));
@@ -93,7 +112,7 @@ struct ComplexFloat {
   struct Value { float re, im; };
   static constexpr bool kInterleaved = false;
   __m256 scale;
-  explicit ComplexFloat(double s) : scale(_mm256_set1_ps(static_cast<float>(s))) {}
+  explicit ComplexFloat(const Law& law) : scale(_mm256_set1_ps(static_cast<float>(law.scale))) {}
   template <bool streaming>
   void four(const Value* x, Value* y, __m256i keep) const {
     store<streaming>(y, and_ps(keep, _mm256_mul_ps(_mm256_loadu_ps(&x->re), scale)));
@@ -111,7 +130,7 @@ struct ComplexDouble {
   struct Value { double re, im; };
   static constexpr bool kInterleaved = false;
   __m256d scale;
-  explicit ComplexDouble(double s) : scale(_mm256_set1_pd(s)) {}
+  explicit ComplexDouble(const Law& law) : scale(_mm256_set1_pd(law.scale)) {}
   template <bool streaming>
   void four(const Value* x, Value* y, __m256i keep) const {  // each 64-bit mask serves a real and an imaginary part
     const __m256i front = _mm256_permute4x64_epi64(keep, 0x50), back = _mm256_permute4x64_epi64(keep, 0xFA);
@@ -127,15 +146,16 @@ struct ComplexDouble {
   }
 };
 
+template <class Select>
 struct Half {
   using Value = uint16_t;
   static constexpr bool kInterleaved = false;
-  __m256 scale;
-  explicit Half(double s) : scale(_mm256_set1_ps(static_cast<float>(s))) {}
+  Select select;
+  explicit Half(const Law& law) : select(law) {}
   template <bool streaming>
   void eight(const Value* x, Value* y, Vec::Keep keep) const {
     const __m256 wide = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)));
-    const __m256 kept = _mm256_castsi256_ps(and_ps(keep, _mm256_mul_ps(wide, scale)));
+    const __m256 kept = _mm256_castsi256_ps(select(wide, keep));
     store<streaming>(y, _mm256_cvtps_ph(kept, _MM_FROUND_TO_NEAREST_INT));
   }
   template <bool streaming>
@@ -145,13 +165,14 @@ struct Half {
   }
 };
 
+template <class Select>
 struct Brain {  // bfloat16: the even elements are group a, the odd ones group b
   using Value = uint16_t;
   static constexpr bool kInterleaved = true;
-  __m256 scale;
-  explicit Brain(double s) : scale(_mm256_set1_ps(static_cast<float>(s))) {}
+  Select select;
+  explicit Brain(const Law& law) : select(law) {}
   __m256i rounded(__m256i wide, Vec::Keep keep) const {  // to nearest even, in the upper 16 bits; see element.hpp for nan
-    const __m256i v = and_ps(keep, _mm256_mul_ps(_mm256_castsi256_ps(wide), scale));
+    const __m256i v = select(_mm256_castsi256_ps(wide), keep);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(v, 16), Vec::packed(1));
     return _mm256_add_epi32(_mm256_add_epi32(v, Vec::packed(0x7fff)), odd);
   }
@@ -167,7 +188,7 @@ struct Brain {  // bfloat16: the even elements are group a, the odd ones group b
 struct Byte {
   using Value = uint8_t;
   static constexpr bool kInterleaved = false;
-  explicit Byte(double) {}
+  explicit Byte(const Law&) {}
   template <bool streaming>
   void apply(const Value*, Value* y, Vec::Keep a, Vec::Keep b) const {
     const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
@@ -179,8 +200,15 @@ struct Byte {
 }  // namespace
 
 const Tiles* avx2_tiles() {
-  static const Tiles table[kDtypes] = {tiles<Float>,        tiles<Double>,        tiles<Half>, tiles<Brain>,
-                                       tiles<ComplexFloat>, tiles<ComplexDouble>, tiles<Byte>};
+  static const Tiles table[kDtypes] = {
+      tiles<Float<Scale>>, tiles<Double>,        tiles<Half<Scale>>, tiles<Brain<Scale>>,
+      tiles<ComplexFloat>, tiles<ComplexDouble>, tiles<Byte>};
+  return table;
+}
+
+const Tiles* avx2_affine_tiles() {  // doubles gain nothing over the portable loop
+  static const Tiles table[kDtypes] = {tiles<Float<Affine>>, portable_affine_tiles()[static_cast<int>(Dtype::f64)],
+                                       tiles<Half<Affine>>, tiles<Brain<Affine>>};
   return table;
 }
 
@@ -189,5 +217,6 @@ const Tiles* avx2_tiles() {
 #else
 
 const thinned::Tiles* thinned::avx2_tiles() { return nullptr; }
+const thinned::Tiles* thinned::avx2_affine_tiles() { return nullptr; }
 
 #endif

@@ -62,7 +62,7 @@ struct Float {
   using Value = float;
   static constexpr bool kInterleaved = false;
   __m512 scale;
-  explicit Float(double s) : scale(_mm512_set1_ps(static_cast<float>(s))) {}
+  explicit Float(const Law& law) : scale(_mm512_set1_ps(static_cast<float>(law.scale))) {}
   template <bool streaming>
   void sixteen(const float* x, float* y, Vec::Keep keep) const {
     store<streaming>(y, _mm512_castps_si512(_mm512_maskz_mul_ps(keep, _mm512_loadu_ps(x), scale)));
@@ -78,7 +78,7 @@ struct Double {
   using Value = double;
   static constexpr bool kInterleaved = false;
   __m512d scale;
-  explicit Double(double s) : scale(_mm512_set1_pd(s)) {}
+  explicit Double(const Law& law) : scale(_mm512_set1_pd(law.scale)) {}
   template <bool streaming>
   void eight(const double* x, double* y, __mmask8 keep) const {
     store<streaming>(y, _mm512_castpd_si512(_mm512_maskz_mul_pd(keep, _mm512_loadu_pd(x), scale)));
@@ -96,7 +96,7 @@ struct ComplexFloat {
   struct Value { float re, im; };
   static constexpr bool kInterleaved = false;
   __m512 scale;
-  explicit ComplexFloat(double s) : scale(_mm512_set1_ps(static_cast<float>(s))) {}
+  explicit ComplexFloat(const Law& law) : scale(_mm512_set1_ps(static_cast<float>(law.scale))) {}
   template <bool streaming>
   void eight(const Value* x, Value* y, __mmask8 keep) const {
     const __m512i v = _mm512_castps_si512(_mm512_mul_ps(_mm512_loadu_ps(&x->re), scale));
@@ -115,7 +115,7 @@ struct ComplexDouble {
   struct Value { double re, im; };
   static constexpr bool kInterleaved = false;
   __m512d scale;
-  explicit ComplexDouble(double s) : scale(_mm512_set1_pd(s)) {}
+  explicit ComplexDouble(const Law& law) : scale(_mm512_set1_pd(law.scale)) {}
   template <bool streaming>
   void four(const Value* x, Value* y, unsigned keep) const {  // each bit serves a real and an imaginary part
     const __mmask8 parts = static_cast<__mmask8>(3 * _pdep_u32(keep, 0x55));
@@ -136,7 +136,7 @@ struct Half {
   using Value = uint16_t;
   static constexpr bool kInterleaved = false;
   __m512 scale;
-  explicit Half(double s) : scale(_mm512_set1_ps(static_cast<float>(s))) {}
+  explicit Half(const Law& law) : scale(_mm512_set1_ps(static_cast<float>(law.scale))) {}
   template <bool streaming>
   void sixteen(const Value* x, Value* y, Vec::Keep keep) const {
     const __m512 wide = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)));
@@ -153,7 +153,7 @@ struct Brain {  // bfloat16: the even elements are group a, the odd ones group b
   using Value = uint16_t;
   static constexpr bool kInterleaved = true;
   __m512 scale;
-  explicit Brain(double s) : scale(_mm512_set1_ps(static_cast<float>(s))) {}
+  explicit Brain(const Law& law) : scale(_mm512_set1_ps(static_cast<float>(law.scale))) {}
   __m512i rounded(__m512i wide, Vec::Keep keep) const {  // to nearest even, in the upper 16 bits; see element.hpp for nan
     const __m512i v = _mm512_castps_si512(_mm512_maskz_mul_ps(keep, _mm512_castsi512_ps(wide), scale));
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(v, 16), Vec::packed(1));
@@ -170,7 +170,7 @@ struct Brain {  // bfloat16: the even elements are group a, the odd ones group b
 struct Byte {
   using Value = uint8_t;
   static constexpr bool kInterleaved = false;
-  explicit Byte(double) {}
+  explicit Byte(const Law&) {}
   template <bool streaming>
   void apply(const Value*, Value* y, Vec::Keep a, Vec::Keep b) const {
     const __m128i first = _mm512_cvtepi32_epi8(_mm512_maskz_set1_epi32(a, 1));

@@ -85,7 +85,7 @@ template <class Element, int bits, bool streaming>
 void tiles_of(const typename Element::Value* x, typename Element::Value* y, uint64_t tile, int64_t count, const Law& law) {
   static constexpr Offsets offsets(Element::kInterleaved);
   constexpr int kTile = bits == 16 ? 512 : 256;
-  const Element element(law.scale);
+  const Element element(law);
   const Packed threshold = Vec::threshold(law.threshold, bits);
   Constants constants(share(law.seed, law.stream, high32(tile * kLanes)));
   for (int64_t t = 0; t < count; ++t, ++tile, x += kTile, y += kTile) {

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.device
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=40)
 DTYPES = list(cpu.DTYPES)
 WIDE = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
-FUNCTIONS = {name: getattr(functional, name) for name in functional.__all__}
+FUNCTIONS = {name: getattr(functional, name) for name in ("dropout", "dropout1d", "dropout2d", "dropout3d")}
+TORCHS = [name for name in functional.__all__ if hasattr(torch.nn.functional, name)]
 KIND, RANGE = (KindError, TypeError), (RangeError, ValueError)
 SPECIAL = [0.0, -0.0, 1.0, -1.0, math.inf, -math.inf, math.nan, 65504.0, 3e38, -1e-30, 1e-45]
 
@@ -49,15 +50,22 @@ def undrawn(call):
 # --- signatures -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", TORCHS)
 def test_signature_begins_like_torchs(name):
     def told(function):
         return [(p.name, p.default, p.kind) for p in inspect.signature(function).parameters.values()]
 
-    theirs, ours = told(getattr(torch.nn.functional, name)), told(FUNCTIONS[name])
+    theirs, ours = told(getattr(torch.nn.functional, name)), told(getattr(functional, name))
     assert ours[: len(theirs)] == theirs
     assert {kind for _, _, kind in ours[len(theirs) :]} == {inspect.Parameter.KEYWORD_ONLY}
-    assert all(parameter in theirs + ours for parameter in told(functional.dropout)[:4])
+    assert {*FUNCTIONS, "alpha_dropout", "feature_alpha_dropout"} == {*TORCHS}
+
+
+@pytest.mark.parametrize("name", functional.__all__)
+def test_randomness_is_given_by_keyword(name):
+    told = inspect.signature(getattr(functional, name)).parameters.values()
+    by_keyword = {p.name for p in told if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert name == "activity_penalty" or {"seed", "stream", "generator", "window"} <= by_keyword
 
 
 # --- p = 0 and eval ---------------------------------------------------------------------------------------------------

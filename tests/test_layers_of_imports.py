@@ -20,6 +20,7 @@ LAYERS = [
     ["masks"],
     ["kernels"],
     ["ops", "submatrix"],
+    ["redraw"],
     ["functional", "numpy", "keys"],
     ["nn", "caffe2"],
     ["batchwise"],
@@ -32,7 +33,10 @@ LAYERS = [
     ["__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-ALONE = {"triton": "kernels.triton", "thinned.kernels._cpu": "kernels.cpu"}  # what only one module may import
+ALONE = {  # what only these modules may import
+    "triton": ("kernels.triton",),
+    "thinned.kernels._cpu": ("kernels.cpu", "kernels.replacement"),
+}
 HEAVY = {"click", "rich", "sklearn", "matplotlib", "optuna", "triton"}
 BY_NAME = ("import_module", "__import__", "require")  # calls that import a module by its name in a string
 
@@ -67,9 +71,9 @@ def faults(module, text):
         return [f"{module}: `{here}` has no place in LAYERS"]
     package = ".".join(["thinned", *module.split(".")[:-1]])
     for line, name in imports(ast.parse(text), package):
-        for target, owner in ALONE.items():
-            if (name == target or name.startswith(target + ".")) and module != owner:
-                found.append(f"{module}:{line} imports {name}, which only {owner} may")
+        for target, owners in ALONE.items():
+            if (name == target or name.startswith(target + ".")) and module not in owners:
+                found.append(f"{module}:{line} imports {name}, which only {' and '.join(owners)} may")
         if name.split(".")[0] == "thinned":
             there = room(name)
             if there not in RANK:
@@ -117,11 +121,15 @@ def test_imports_run_down(path):
         ("ops", "importlib.import_module('thinned.nn')", "imports thinned.nn, which is not below `ops`"),
         ("ops", "import triton.language as tl", "imports triton.language, which only kernels.triton may"),
         ("ops", "require('triton', 'gpu')", "imports triton, which only kernels.triton may"),
-        ("ops", "from thinned.kernels import _cpu", "imports thinned.kernels._cpu, which only kernels.cpu may"),
+        (
+            "ops",
+            "from thinned.kernels import _cpu",
+            "imports thinned.kernels._cpu, which only kernels.cpu and kernels.replacement may",
+        ),
         (
             "kernels.tensor",
             "from ._cpu import dropout",
-            "imports thinned.kernels._cpu.dropout, which only kernels.cpu may",
+            "imports thinned.kernels._cpu.dropout, which only kernels.cpu and kernels.replacement may",
         ),
         ("novelty", "", "novelty: `novelty` has no place in LAYERS"),
     ],

@@ -1,4 +1,4 @@
-"""The laws that every layer obeys, one test a law, on every row of `cases.py`."""
+"""The laws that layers obey, one test a law, on every row of `cases.py` that it applies to."""
 
 import copy
 import inspect
@@ -7,6 +7,7 @@ import math
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from cases import APART, CASES
@@ -18,6 +19,10 @@ from thinned.masks import rate
 
 pytestmark = pytest.mark.device
 every_layer = pytest.mark.parametrize("case", CASES, ids=str)
+computing = pytest.mark.parametrize("case", [case for case in CASES if not case.tokens], ids=str)
+dropping = pytest.mark.parametrize("case", [case for case in CASES if case.drops], ids=str)
+with_p = pytest.mark.parametrize("case", [case for case in CASES if case.p is not None], ids=str)
+with_inplace = pytest.mark.parametrize("case", [case for case in CASES if case.inplace], ids=str)
 instead_of_torchs = pytest.mark.parametrize("case", [case for case in CASES if case.theirs], ids=str)
 
 
@@ -50,10 +55,168 @@ def test_a_layer_without_a_row_is_found(monkeypatch):
     assert without_a_row() == {Unheard}
 
 
-# --- what a layer returns ---------------------------------------------------------------------------------------------
+# --- what every layer does --------------------------------------------------------------------------------------------
+
+
+@computing
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_dtype_and_layout(case, dtype):
+    x, layer = case.input(dtype=dtype), case.make()
+    y = layer(x)
+    assert y.dtype == dtype
+    assert y.shape == layer.eval()(x).shape or y.shape[1] < x.shape[1]  # fewer patches in training
+    assert y.shape != x.shape or y.stride() == x.stride()
+    assert y.isfinite().all()
 
 
 @every_layer
+def test_eval_is_the_documented_map(case):
+    x, layer = case.input(), case.make().eval()
+    state = torch.get_rng_state()
+    y = layer(x)
+    assert torch.equal(torch.get_rng_state(), state)
+    if case.evaluated is None:
+        assert y is x
+    else:
+        torch.testing.assert_close(y, case.evaluated(x), rtol=0, atol=0)
+
+
+@computing
+def test_mean_is_kept(case):
+    """The mean over many masks of the output for ones is one, within 5 standard deviations of that mean."""
+    if case.spread() == math.inf:
+        pytest.skip("does not claim to keep the mean")
+    layer, x, calls = case.make(), torch.ones(case.shape, dtype=torch.float64), 50
+    torch.manual_seed(11)
+    mean = sum(float(layer(x).mean()) for _ in range(calls)) / calls
+    kept = 1.0 if case.evaluated is None else float(case.evaluated(x).mean())
+    assert abs(mean - kept) <= 5 * case.spread() / math.sqrt(calls) + 1e-12
+
+
+@computing
+def test_backward_has_the_mask_of_forward(case):
+    """With its randomness fixed, each layer is affine: the map of differences must be the adjoint of the gradient's."""
+    x, layer, generator = case.input(), case.make(), torch.Generator().manual_seed(5)
+    step = torch.randn(case.shape, generator=generator, dtype=torch.float64)
+    moved = after(3, lambda: layer(x + step)) - after(3, lambda: layer(x))
+    leaf = x.clone().requires_grad_()
+    y = after(3, lambda: layer(leaf))
+    slope = torch.randn(y.shape, generator=generator, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(y, leaf, slope)
+    torch.testing.assert_close((gradient * step).sum(), (slope * moved).sum(), rtol=1e-9, atol=1e-9)
+    tangent = after(3, lambda: torch.func.jvp(layer, (x,), (step,))[1])
+    assert tangent.shape == moved.shape
+
+
+@every_layer
+def test_randomness_is_the_generators(case):
+    x, layer = case.input(), case.make()
+    first = after(3, lambda: layer(x))
+    assert torch.equal(first, after(3, lambda: layer(x)))
+    if case.telling:
+        assert not torch.equal(first, layer(x))
+        assert not torch.equal(first, after(4, lambda: layer(x)))
+    if case.function is not None:
+        assert torch.equal(first, after(3, lambda: case.call(x)))
+
+
+@every_layer
+def test_keys(case):
+    """Another place or step is another mask; the same is the same, also when a batch comes in two halves."""
+    x = case.input()
+    model = torch.nn.ModuleList([case.make(), case.make()])
+    twin = copy.deepcopy(model)
+    for layers in (model, twin):
+        thinned.keyed(layers, seed=1, step=2)
+    first, second = model[0](x), model[1](x)
+    assert torch.equal(first, twin[0](x))
+    if not case.telling:
+        return
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, thinned.keyed(model, seed=1, step=3)[0](x))
+    if case.splits:
+        rows = x.shape[0]
+        part = thinned.keyed(model, seed=1, step=2, batch=(rows // 2, rows, rows))[0](x[rows // 2 :])
+        torch.testing.assert_close(part, first[rows // 2 :], rtol=1e-12, atol=1e-12)
+
+
+@computing
+def test_layouts(case):
+    """The mask follows the logical index: strides and memory formats change nothing."""
+    layer, x = case.make(), case.input()
+    want = after(3, lambda: layer(x))
+    turned = x.transpose(0, -1).contiguous().transpose(0, -1)
+    torch.testing.assert_close(after(3, lambda: layer(turned)), want, rtol=1e-12, atol=1e-12)
+    wide = torch.stack([x, x], dim=-1)[..., 0]
+    torch.testing.assert_close(after(3, lambda: layer(wide)), want, rtol=1e-12, atol=1e-12)
+    if x.dim() == 4:
+        last = x.to(memory_format=torch.channels_last)
+        y = after(3, lambda: layer(last))
+        torch.testing.assert_close(y, want, rtol=1e-12, atol=1e-12)
+        assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+@computing
+def test_empty_batch(case):
+    x = torch.ones(0, *case.shape[1:])
+    y = case.make()(x)
+    assert y.shape[0] == 0
+
+
+@computing
+def test_no_meta_memory(case):
+    y = case.make()(torch.empty(case.shape, device="meta"))
+    assert y.is_meta
+    assert y.shape == case.make()(case.input()).shape
+
+
+@every_layer
+def test_compiled(case):
+    torch._dynamo.reset()
+    x, layer = case.input(), case.make()
+    fast = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    got, want = after(3, lambda: fast(x)), after(3, lambda: layer(x))
+    if case.drops:
+        assert torch.equal(got, want)
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+    torch._dynamo.reset()
+
+
+@computing
+def test_autocast(case):
+    x, layer = case.input(dtype=torch.bfloat16), case.make()
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = after(3, lambda: layer(x))
+    assert inside.dtype == torch.bfloat16
+    torch.testing.assert_close(inside, after(3, lambda: layer(x)))
+
+
+def test_exported_to_onnx(tmp_path):
+    """In eval mode, run by onnxruntime: each layer is its documented map. One program for all, which is quicker."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+
+    class All(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList([case.make() for case in CASES])
+
+        def forward(self, *inputs):
+            return [layer(x) + 0 for layer, x in zip(self.layers, inputs, strict=True)]
+
+    model = All().eval()
+    inputs = tuple(case.input() if case.tokens else case.input(dtype=torch.float32) for case in CASES)
+    file = tmp_path / "layers.onnx"
+    torch.onnx.export(model, inputs, dynamo=True, verbose=False).save(str(file))
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    feed = {place.name: x.numpy() for place, x in zip(session.get_inputs(), inputs, strict=True)}
+    for case, got, want in zip(CASES, session.run(None, feed), model(*inputs), strict=True):
+        np.testing.assert_allclose(got, want.detach().numpy(), rtol=1e-6, err_msg=str(case))
+
+
+# --- what a layer that drops returns ----------------------------------------------------------------------------------
+
+
+@dropping
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64])
 def test_shape_dtype_and_values(case, dtype):
     x = case.input(dtype=dtype)
@@ -65,7 +228,7 @@ def test_shape_dtype_and_values(case, dtype):
     assert 0 < kept.sum() < kept.numel()
 
 
-@every_layer
+@dropping
 def test_decisions_are_shared(case):
     kept = case.make()(case.input()) != 0
     one = kept[tuple(slice(0, 1) if axis in case.shared else slice(None) for axis in range(kept.dim()))]
@@ -73,11 +236,10 @@ def test_decisions_are_shared(case):
     assert 0 < one.sum() < one.numel()
 
 
-@every_layer
+@dropping
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("inplace", [False, True])
-def test_eval_returns_the_input(case, p, inplace):
-    x, layer = case.input(), case.make(p, inplace=inplace)
+def test_eval_and_p_0_return_the_input(case, p):
+    x, layer = case.input(), case.make(p, **({"inplace": True} if case.inplace else {}))
     state = torch.get_rng_state()
     assert layer.eval()(x) is x
     if p == 0:
@@ -86,7 +248,7 @@ def test_eval_returns_the_input(case, p, inplace):
     assert layer.training == (p == 0)
 
 
-@every_layer
+@dropping
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_rate_and_mean(case, p):
     """The kept decisions are binomial: within 5 standard deviations; the mean over masks is then the input."""
@@ -98,7 +260,7 @@ def test_rate_and_mean(case, p):
     assert abs(mean - 1) <= 5 * math.sqrt(q / (1 - q) / (decisions * calls))
 
 
-@every_layer
+@dropping
 @pytest.mark.parametrize("p", [0.3, 1.0])
 def test_gradient_mask_is_forward_mask(case, p):
     x = case.input().requires_grad_()
@@ -109,28 +271,25 @@ def test_gradient_mask_is_forward_mask(case, p):
     assert p < 1 or not x.grad.any()
 
 
-@every_layer
-def test_same_seed_same_output(case):
-    x, layer = case.input(), case.make(0.4)
-    first = after(3, lambda: layer(x))
-    assert torch.equal(first, after(3, lambda: layer(x)))
-    assert torch.equal(first, after(3, lambda: case.make(0.4)(x)))
-    assert not torch.equal(first, layer(x))
-    assert not torch.equal(first, after(4, lambda: layer(x)))
-    assert torch.equal(first, after(3, lambda: case.function(x, 0.4, True, **case.options)))
-
-
-@every_layer
-@pytest.mark.parametrize("p", [0.4, 1.0])
-def test_in_place(case, p):
+@with_inplace
+def test_in_place(case):
     x = case.input()
-    want = after(3, lambda: case.make(p)(x))
-    layer = case.make(p, inplace=True)
+    want = after(3, lambda: case.make()(x))
+    layer = case.make(inplace=True)
     assert after(3, lambda: layer(x)) is x
     assert torch.equal(x, want)
 
 
-@every_layer
+@dropping
+def test_in_place_with_nothing_kept(case):
+    if not case.inplace:
+        pytest.skip("is never in place")
+    x, layer = case.input(), case.make(1.0, inplace=True)
+    assert layer(x) is x
+    assert not x.any()
+
+
+@dropping
 @pytest.mark.parametrize("p", [0.4, 1.0])
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
 def test_integers(case, p, dtype):
@@ -138,22 +297,6 @@ def test_integers(case, p, dtype):
     with pytest.raises(KindError, match=f"for dropout in training, but got dtype {dtype}"):
         case.make(p)(x)
     assert case.make(p).eval()(x) is x
-
-
-@every_layer
-def test_meta(case):
-    y = case.make()(torch.empty(case.shape, device="meta"))
-    assert y.is_meta
-    assert y.shape == case.shape
-
-
-@every_layer
-def test_compiled(case):
-    torch._dynamo.reset()
-    x, layer = case.input(), case.make(0.4)
-    fast = torch.compile(layer, backend="aot_eager", fullgraph=True)
-    assert torch.equal(after(3, lambda: fast(x)), after(3, lambda: layer(x)))
-    torch._dynamo.reset()
 
 
 # --- p ----------------------------------------------------------------------------------------------------------------
@@ -168,7 +311,7 @@ WRONG_P = [
 ]
 
 
-@every_layer
+@with_p
 @pytest.mark.parametrize(("p", "kind", "message"), WRONG_P)
 def test_wrong_p(case, p, kind, message):
     with pytest.raises(kind, match=message):
@@ -179,7 +322,7 @@ def test_wrong_p(case, p, kind, message):
     assert layer.p == 0.25
 
 
-@every_layer
+@dropping
 def test_assigning_p_takes_effect(case):
     layer, x = case.make(0.1), case.input()
     layer.p = 1
@@ -192,21 +335,19 @@ def test_assigning_p_takes_effect(case):
     assert "p=0.7" in repr(layer)
 
 
-@every_layer
+@with_p
 def test_a_parameter_cannot_take_the_place_of_p(case):
     layer = case.make()
     with pytest.raises(KeyError, match="attribute 'p' already exists"):
         layer.p = torch.nn.Parameter(torch.tensor(0.5))
-    assert layer.p == 0.5
-    assert dict(layer.named_parameters()) == {}
+    assert layer.p == case.p
+    assert "p" not in dict(layer.named_parameters())
 
 
 @every_layer
 def test_wrong_arguments(case):
-    with pytest.raises(TypeError, match="unexpected keyword argument 'rate'"):
-        case.layer(rate=0.5)
-    with pytest.raises(TypeError, match="takes from 1 to 3 positional arguments but 4 were given"):
-        case.layer(0.5, False, ())
+    with pytest.raises(TypeError, match="unexpected keyword argument 'unheard'"):
+        case.make(unheard=0.5)
     with pytest.raises(TypeError, match=r"forward\(\) takes 2 positional arguments but 3 were given"):
         case.make()(case.input(), 0.5)
 
@@ -231,29 +372,31 @@ def test_takes_the_place_of_torchs(case):
 
 @every_layer
 def test_repr(case):
-    options = {"inplace": False, **case.options}
-    told = ", ".join(f"{name}={value}" for name, value in options.items())
-    assert repr(case.make(0.25)) == f"{case.layer.__name__}(p=0.25, {told})"
+    assert repr(case.make(0.25) if case.rates else case.make()) == f"{case.layer.__name__}({case.told})"
 
 
 @every_layer
 def test_state_dict(case):
-    """It is empty and loads strictly, both ways, from and into a model of torch's layers."""
-    assert case.make().state_dict() == {}
-    other = case.theirs or torch.nn.Dropout
-    ours = torch.nn.Sequential(torch.nn.Linear(2, 2), case.make())
-    theirs = torch.nn.Sequential(torch.nn.Linear(2, 2), other())
-    assert list(ours.state_dict()) == list(theirs.state_dict())
-    ours.load_state_dict(theirs.state_dict(), strict=True)
-    assert torch.equal(ours[0].weight, theirs[0].weight)
-    theirs.load_state_dict(ours.state_dict(), strict=True)
-    assert list(case.make().buffers()) == []
+    """It loads strictly into another such layer; one that takes torch's place has torch's, which is empty."""
+    first, second = case.make(), case.make()
+    second.load_state_dict(first.state_dict(), strict=True)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert list(first.buffers()) == []
+    if case.theirs:
+        ours = torch.nn.Sequential(torch.nn.Linear(2, 2), first)
+        theirs = torch.nn.Sequential(torch.nn.Linear(2, 2), case.theirs())
+        assert list(ours.state_dict()) == list(theirs.state_dict())
+        ours.load_state_dict(theirs.state_dict(), strict=True)
+        assert torch.equal(ours[0].weight, theirs[0].weight)
+        theirs.load_state_dict(ours.state_dict(), strict=True)
 
 
 @every_layer
 @pytest.mark.parametrize("how", ["pickle", "deepcopy", "copy", "save"])
 def test_copies(case, how):
-    layer = case.make(0.35, inplace=True).eval()
+    layer, x = case.make(0.35) if case.rates else case.make(), case.input()
+    layer(x)  # a layer that has been used can be copied as well
+    layer.eval()
     if how == "pickle":
         twin = pickle.loads(pickle.dumps(layer))
     elif how == "save":
@@ -264,16 +407,15 @@ def test_copies(case, how):
     else:
         twin = getattr(copy, how)(layer)
     assert twin is not layer
-    assert (type(twin), twin.p, twin.inplace, twin.training) == (case.layer, 0.35, True, False)
-    assert repr(twin) == repr(layer)
-    twin.p = 0.5
-    assert layer.p == 0.35
-    x = case.input()
-    want = after(1, lambda: case.make(0.5)(x))
-    assert torch.equal(after(1, lambda: twin.train()(x)), want)
+    assert (type(twin), twin.training, repr(twin)) == (case.layer, False, repr(layer))
+    assert torch.equal(after(1, lambda: twin.train()(x)), after(1, lambda: layer.train()(x)))
+    if case.p is not None:
+        assert twin.p == 0.35
+        twin.p = 0.25
+        assert layer.p == 0.35
 
 
-@every_layer
+@computing
 def test_utilities_of_torch(case):
     model = torch.nn.Sequential(torch.nn.Linear(4, 4), case.make(), torch.nn.Linear(4, 4))
     for layer in (model[0], model[2]):
@@ -284,16 +426,13 @@ def test_utilities_of_torch(case):
     assert model.to(torch.float64)[1] is model[1]
     assert model.half().train()[1].training
     assert not model.eval()[1].training
-    assert list(model[1].children()) == []
 
 
 @every_layer
 def test_swapped_modules_by_functional_call(case):
-    model = torch.nn.Sequential(case.make(0.4))
-    x = case.input()
-    assert torch.equal(
-        after(2, lambda: torch.func.functional_call(model, {}, (x,))), after(2, lambda: case.make(0.4)(x))
-    )
+    layer, x = case.make(), case.input()
+    got = after(2, lambda: torch.func.functional_call(layer, dict(layer.named_parameters()), (x,)))
+    assert torch.equal(got, after(2, lambda: layer(x)))
 
 
 # --- axes of nn.Dropout -----------------------------------------------------------------------------------------------

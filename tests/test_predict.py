@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from cases import CASES
 from torch.nn import functional as torchs
 
 import thinned
@@ -76,6 +77,38 @@ def test_masks_are_the_laws():
 def test_each_pass_is_a_keyed_forward(model, shape):
     x = rows(5, *shape)
     assert torch.equal(samples(model, x, seed=3), one_by_one(model, x, 6, seed=3))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.splits], ids=str)
+def test_each_pass_of_any_layer_is_a_keyed_forward(case):
+    model, x = case.make(), case.input()
+    found = thinned.predict(torch.nn.Sequential(model), x, 3, seed=3, samples=True).samples
+    want = one_by_one(torch.nn.Sequential(model), x, 3, seed=3)
+    if case.drops:
+        assert torch.equal(found, want)
+    torch.testing.assert_close(found, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.SparseDropoutWithReplacement(0.5), nn.SparseItemwiseDropoutWithReplacement(0.5)], ids=str
+)
+def test_ids(layer):
+    """Examples come out of a table of ids as a list, whose rows cannot be told apart by axis 0."""
+
+    class Sums(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.drop = layer
+
+        def forward(self, table):
+            return torch.stack([ids.sum() for ids in self.drop([*table.unbind()])])
+
+    x = torch.arange(1, 31).reshape(10, 3)
+    want = one_by_one(Sums(), x, 6)
+    assert torch.equal(samples(Sums(), x), want)
+    assert len(want.unique(dim=0)) > 1
+    if isinstance(layer, nn.SparseDropoutWithReplacement):
+        assert torch.equal(samples(Sums(), x, memory=1), want)
 
 
 def test_a_network_is_its_keyed_forwards():
@@ -196,6 +229,19 @@ def test_functions_count():
     assert abs(kept - q) < 6 * math.sqrt(q * (1 - q) / n)  # three independent sites; 6 standard deviations
     assert torch.equal(samples(Net(), torch.ones(200, 50), 2), found)
     assert torch.equal(samples(Net(), torch.ones(50, 50), 1, batch=(10, 60, 200))[0], found[0, 10:60])
+
+
+@pytest.mark.parametrize(
+    "function", [torchs.dropout, torchs.dropout1d, torchs.alpha_dropout, torchs.feature_alpha_dropout]
+)
+def test_each_function_counts(function):
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            return function(x, 0.5, training=self.training)
+
+    found = thinned.predict(Net(), torch.ones(4, 5, 6), 3)
+    assert bool((found.variance > 0).any())
+    assert torch.equal(thinned.predict(Net(), torch.ones(4, 5, 6), 3).mean, found.mean)
 
 
 def test_attention_drops():

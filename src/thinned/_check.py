@@ -40,6 +40,78 @@ def probability(p: Any, name: str = "p") -> float:
     return float(p)
 
 
+def below_one(p: Any, name: str = "p") -> float:
+    """Return `p` as a float in [0, 1), for noise whose variance grows without limit as `p` goes to 1.
+
+    Args:
+        p: a real number.
+        name: what the caller calls it.
+
+    Returns:
+        `p` as a Python float.
+
+    Raises:
+        KindError, RangeError: as `probability`; `p` is 1.
+
+    Example:
+        >>> below_one(0.5)
+        0.5
+    """
+    if probability(p, name) == 1.0:
+        raise RangeError(f"`{name}` must be below 1, where the variance p / (1 - p) has no limit, but got {name}={p}.")
+    return float(p)
+
+
+def scale(value: Any, name: str) -> float:
+    """Return `value` as a finite float of at least 0.
+
+    Args:
+        value: a real number (Python or NumPy); bool, str and None are refused.
+        name: what the caller calls it.
+
+    Returns:
+        The value as a Python float.
+
+    Raises:
+        KindError: not a real number.
+        RangeError: negative, infinite or nan.
+
+    Example:
+        >>> scale(2, "std")
+        2.0
+    """
+    kind = type(value)
+    if kind is not float and (kind is bool or not issubclass(kind, Real)):
+        raise KindError(f"`{name}` must be a number of at least 0, but got {name}={value!r} of type {kind.__name__}.")
+    if not 0.0 <= value < float("inf"):
+        raise RangeError(f"`{name}` must be a finite number of at least 0, but got {name}={value}.")
+    return float(value)
+
+
+def one_of(value: Any, choices: Sequence[str], name: str) -> str:
+    """Return `value`, one of a few words.
+
+    Args:
+        value: the word.
+        choices: the words that there are.
+        name: what the caller calls it.
+
+    Returns:
+        The word.
+
+    Raises:
+        RangeError: another word, or none at all.
+
+    Example:
+        >>> one_of("row", ("row", "batch"), "mode")
+        'row'
+    """
+    if not isinstance(value, str) or value not in choices:
+        words = " or ".join(f'"{choice}"' for choice in choices)
+        raise RangeError(f"`{name}` must be {words}, but got {name}={value!r}.")
+    return value
+
+
 def word64(value: Any, name: str) -> int:
     """Return an integer from -2**63 to 2**64 - 1 as the unsigned 64-bit word with the same bits.
 

@@ -18,6 +18,8 @@ RULES: dict[type[torch.nn.Module], Callable[[float, bool], torch.nn.Module]] = {
     torch.nn.Dropout1d: nn.Dropout1d,
     torch.nn.Dropout2d: nn.Dropout2d,
     torch.nn.Dropout3d: nn.Dropout3d,
+    torch.nn.AlphaDropout: nn.AlphaDropout,
+    torch.nn.FeatureAlphaDropout: nn.FeatureAlphaDropout,
 }
 OWN = tuple(RULES.values())
 Module = TypeVar("Module", bound=torch.nn.Module)

@@ -23,3 +23,7 @@ class MissingExtraError(ThinnedError, ImportError):
 
 class ReplayError(ThinnedError, RuntimeError):
     """A recomputation cannot know which masks its forward had."""
+
+
+class OperatorError(ThinnedError, RuntimeError):
+    """An operator, a net or a workspace in Caffe2's manner refuses what it was given."""

@@ -187,7 +187,7 @@ class Site:
 
     training: bool
     inplace: bool
-    rowwise = True  # each row of the input has decisions of its own
+    rowwise = True  # what the layer draws for has the rows of the batch along axis 0
     _p: float = 0.0
     _key: Key | None = None
 
@@ -213,30 +213,19 @@ class Site:
         key: Key | None = self._key
         if key is None or not self.training or not random:
             return function(input, training=self.training, **options)
+        window: Window | Tensor | None
         if torch.compiler.is_compiling():
-            seed, stream, whole = torch.ops.thinned.take(key.state, input.shape, key.path)
-            return function(input, training=True, seed=seed, stream=stream, window=whole, **options)
+            shape = input.shape if self.rowwise else ()
+            seed, stream, whole = torch.ops.thinned.take(key.state, shape, key.path)
+            window = whole if self.rowwise else None
+            return function(input, training=True, seed=seed, stream=stream, window=window, **options)
         if input.is_cuda and torch.cuda.is_current_stream_capturing():
             raise ReplayError(
                 f"The dropout at {key.path!r} has a key, which is read when a CUDA graph is captured, so every replay "
                 f"would repeat one mask. Capture a model that was never keyed: its masks are drawn anew at each replay."
             )
-        seed, stream, window = key.take(input.shape)
+        seed, stream, window = key.take(input.shape if self.rowwise else None)
         output = function(input, training=True, seed=seed, stream=stream, window=window, **options)
-        if output.grad_fn is not None and torch._C._current_graph_task_id() == -1:
-            output.grad_fn.metadata[PENDING] = key.pending  # type: ignore[index]
-        return output
-
-    def _drop_weight(self, function: Callable[..., Tensor], weight: Tensor) -> Tensor:
-        """Call the layer's function on a weight, which has one mask for all rows of a batch."""
-        key: Key | None = self._key
-        if key is None or not self.training or not 0.0 < self._p < 1.0:
-            return function(weight, self._p, self.training)
-        if torch.compiler.is_compiling():
-            seed, stream, _ = torch.ops.thinned.take(key.state, (), key.path)
-            return function(weight, self._p, True, seed=seed, stream=stream)
-        seed, stream, _ = key.take(None)
-        output = function(weight, self._p, True, seed=seed, stream=stream)
         if output.grad_fn is not None and torch._C._current_graph_task_id() == -1:
             output.grad_fn.metadata[PENDING] = key.pending  # type: ignore[index]
         return output

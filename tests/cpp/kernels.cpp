@@ -5,9 +5,11 @@
 // VECTORS is tests/vectors/mask-law-v1.json. Without a PATH (portable, avx2, avx512), all that this CPU can run are tested.
 // Prints what failed; exit status 1 if anything did, 2 if the program was called wrongly.
 #include "dropout.hpp"
+#include "replacement.hpp"
 
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <random>
 #include <string>
@@ -330,6 +332,62 @@ void known(Path path, const Vectors& vectors) {
   }
 }
 
+// --- replacement ------------------------------------------------------------------------------------------------------
+
+template <class Length, class Value>
+void segments(Path path, int64_t count, int threads) {
+  const Law law = any_law();
+  const uint64_t start = below(1'000'000);
+  std::vector<Length> lengths(static_cast<std::size_t>(count)), new_lengths(lengths.size()), want_lengths;
+  std::vector<Value> values, want;
+  for (Length& length : lengths) length = static_cast<Length>(below(5));
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    const bool stays = expected::keep(law, start + i);
+    for (Length k = 0; k < lengths[i]; ++k) {
+      values.push_back(static_cast<Value>(random_bits()));
+      if (stays) want.push_back(values.back());
+    }
+    if (!stays) want.push_back(-7);
+    want_lengths.push_back(stays ? lengths[i] : 1);
+  }
+  const std::string what = std::string(name(path)) + " " + std::to_string(count) + " segments";
+  const Segments s{lengths.data(), sizeof(Length), count, static_cast<int64_t>(values.size())};
+  std::vector<int64_t> starts(static_cast<std::size_t>(2 * s.blocks()));
+  const How how{threads, path, false};
+  const int64_t total = count_segments(s, new_lengths.data(), starts.data(), start, law, how);
+  check(total == static_cast<int64_t>(want.size()) && new_lengths == want_lengths, what + ": count");
+  if (total < 0) return;
+  std::vector<Value> result(static_cast<std::size_t>(total));
+  const Id id{-7, sizeof(Value)};
+  replace_segments(s, values.data(), result.data(), total, starts.data(), id, start, law, how);
+  check(result == want, what + ": values");
+  std::vector<Value> single(values.size());
+  replace_items(values.data(), single.data(), s.items, id, start, law, how);
+  bool right = true;
+  for (std::size_t i = 0; i < values.size(); ++i) right &= single[i] == (expected::keep(law, start + i) ? values[i] : Value{-7});
+  check(right, what + ": single values");
+  if (count == 0) return;
+  const std::size_t at = below(lengths.size());
+  const Length before = lengths[at];
+  for (const auto& [wrong, fault] : {std::pair{Length{-1}, Fault::negative},
+                                     std::pair{static_cast<Length>(before + 1), Fault::sum},
+                                     std::pair{std::numeric_limits<Length>::max(), Fault::sum}}) {
+    lengths[at] = wrong;
+    const int64_t found = count_segments(s, new_lengths.data(), starts.data(), start, law, how);
+    check(found == static_cast<int64_t>(fault), what + ": a fault is found");
+  }
+}
+
+void replacement(Path path) {
+  for (const int64_t count : {0, 1, 4096, 4097, 20'000})
+    for (const int threads : {1, 3}) {
+      segments<int32_t, int32_t>(path, count, threads);
+      segments<int32_t, int64_t>(path, count, threads);
+      segments<int64_t, int32_t>(path, count, threads);
+      segments<int64_t, int64_t>(path, count, threads);
+    }
+}
+
 // --- many callers -----------------------------------------------------------------------------------------------------
 
 void at_once(Path path) {
@@ -369,6 +427,7 @@ int main(int argc, char** argv) {
     whole_tiles(path);
     large(path);
     layouts(path);
+    replacement(path);
     at_once(path);
     submatrices::test(path, name(path), check);
     std::printf("%s: %lld checks, %lld failures so far\n", name(path), static_cast<long long>(checks),

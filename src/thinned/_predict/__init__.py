@@ -96,7 +96,7 @@ def predict(
     passes, memory = _check.positive(passes, "passes"), _check.positive(memory, "memory")
     summary = _Summary(output, samples)
     with dropping(model, _check.word64(seed, "seed"), total) as network, _shown(progress) as show:
-        most = max(1, memory // network.bytes_per_row(inputs, start))
+        most = max(1, memory // network.bytes_per_row(inputs))
         size = min(rows, most)
         at_once = max(1, most // rows) if network.by_rows else 1
         for first in range(0, passes, at_once):

@@ -16,6 +16,7 @@ from thinned import _check, functional, keys, nn
 from thinned._convert import RULES, _patched, _swapped
 from thinned._errors import KindError, RangeError
 from thinned.functional._attention import attention_values, attention_weights
+from thinned.functional._dropout import MODES
 from thinned.kernels import cpu
 from thinned.masks import Window, layout, rate
 
@@ -27,6 +28,8 @@ _CALLS: dict[Any, Callable[[float], keys.Site]] = {
     torchs.dropout1d: nn.Dropout1d,
     torchs.dropout2d: nn.Dropout2d,
     torchs.dropout3d: nn.Dropout3d,
+    torchs.alpha_dropout: nn.AlphaDropout,
+    torchs.feature_alpha_dropout: nn.FeatureAlphaDropout,
 }
 
 
@@ -36,13 +39,11 @@ class _SiteInPasses:
     Args:
         site: the layer.
         path: its name.
-        total: rows of the whole input, of which those at hand are a part.
     """
 
-    def __init__(self, site: keys.Site, path: str, total: int) -> None:
+    def __init__(self, site: keys.Site, path: str) -> None:
         self.site = site
         self.path = path
-        self.total = total
         self.former = site._key
         if site.rowwise:
             vars(site)["_draw"] = self.draw
@@ -53,12 +54,13 @@ class _SiteInPasses:
         vars(self.site).pop("_draw", None)
         self.site._key = self.former
 
-    def begin(self, seed: int, passes: range, start: int, rows: int) -> None:
-        """Get ready for the passes to come."""
+    def begin(self, seed: int, passes: range, start: int, rows: int, total: int) -> None:
+        """Get ready for the passes to come, of some rows from `start` on out of `total`."""
         self.seeds = keys.step_seeds(seed, np.arange(passes.start, passes.stop, dtype=np.uint64), self.path)
-        self.start, self.rows, self.calls = start, rows, 0
-        if not self.site.rowwise:  # one mask for all rows, and one pass at a time
-            numbers = _check.signed64(int(self.seeds[0])), 0, 0, 0, 0
+        self.batch, self.calls = (start, start + rows, total), 0
+        if not self.site.rowwise:  # one pass at a time, and its key
+            place = (0, 0, 0) if rows == total else self.batch
+            numbers = _check.signed64(int(self.seeds[0])), 0, *place
             self.site._key = keys.Key(self.path, torch.tensor(numbers, dtype=torch.int64, device="cpu"))
 
     def draw(self, function: Callable[..., Tensor], input: Tensor, random: bool, **options: Any) -> Tensor:
@@ -69,13 +71,15 @@ class _SiteInPasses:
         count = len(self.seeds)
         each, rest = divmod(input.shape[0] if input.dim() else 0, count)
         if rest:
+            rows = count * (self.batch[1] - self.batch[0])
             raise RangeError(
-                f"The input of the dropout at {self.path!r} must have its rows along axis 0, {count * self.rows} of "
+                f"The input of the dropout at {self.path!r} must have its rows along axis 0, {rows} of "
                 f"them or a multiple of that, but got shape {tuple(input.shape)}."
             )
-        window = keys._window(self.path, (each, *input.shape[1:]), self.start, self.start + self.rows, self.total)
+        window = keys._window(self.path, (each, *input.shape[1:]), *self.batch)
         stream, self.calls = self.calls * keys.DRAWS, self.calls + 1
-        if function is functional.dropout and not options.get("shared_axes") and _is_plain(input):
+        plain = not options.get("shared_axes") and options.get("mode", MODES[0]) == MODES[0] and _is_plain(input)
+        if function is functional.dropout and plain:
             return _dropout_each(input.contiguous(), options["p"], self.seeds, stream, window)
         words = {"stream": stream, "window": window, **options}
         parts = zip(input.reshape(count, each, *input.shape[1:]).unbind(), self.seeds.tolist(), strict=True)
@@ -112,7 +116,7 @@ class Network(TorchFunctionMode):
         self.model = model
         self.seed = seed
         self.total = total
-        self.sites = [_SiteInPasses(site, path, total) for path, site in keys.sites(model)]
+        self.sites = [_SiteInPasses(site, path) for path, site in keys.sites(model)]
         self.called: dict[tuple[Any, int], _SiteInPasses] = {}
 
     @property
@@ -136,8 +140,11 @@ class Network(TorchFunctionMode):
         Returns:
             Tensor of shape (passes, rows, ...).
         """
+        return self._run(inputs, passes, start, self.total)
+
+    def _run(self, inputs: Sequence[Tensor], passes: range, start: int, total: int) -> Tensor:
         count, rows = len(passes), len(inputs[0])
-        self.place = passes, start, rows
+        self.place = passes, start, rows, total
         for site in (*self.sites, *self.called.values()):
             site.begin(self.seed, *self.place)
         self.calls = 0
@@ -154,12 +161,11 @@ class Network(TorchFunctionMode):
             )
         return output.reshape(count, rows, *output.shape[1:])
 
-    def bytes_per_row(self, inputs: Sequence[Tensor], start: int) -> int:
+    def bytes_per_row(self, inputs: Sequence[Tensor]) -> int:
         """Return an estimate of the memory that one row of one pass needs, by trying it.
 
         Args:
             inputs: the arguments of the model.
-            start: number of the first row in the whole input.
 
         Returns:
             Bytes, at least 1.
@@ -172,8 +178,7 @@ class Network(TorchFunctionMode):
 
         handles = [module.register_forward_hook(note) for module in self.model.modules()]
         try:
-            rows = [x[:1] for x in inputs]
-            self(rows, range(1), start)
+            self._run([x[:1] for x in inputs], range(1), 0, 1)
         finally:
             for handle in handles:
                 handle.remove()
@@ -204,7 +209,7 @@ class Network(TorchFunctionMode):
         place = func, self.calls
         self.calls += 1
         if place not in self.called:
-            site = _SiteInPasses(_CALLS[func](p), f"torch.nn.functional.{func.__name__}.{place[1]}", self.total)
+            site = _SiteInPasses(_CALLS[func](p), f"torch.nn.functional.{func.__name__}.{place[1]}")
             site.begin(self.seed, *self.place)
             self.called[place] = site
         self.called[place].site.p = p

@@ -19,6 +19,9 @@ from thinned.submatrix import Place
 # Elements of a weight that are gathered at a time. One piece of memory serves all layers, forward and backward: it
 # stays in the cache, nothing that is gathered is kept for backward, and there are no fresh pages to be faulted in.
 PIECE = 1 << 25
+# Below this, products are so short that gathering again shows, and activations so small that they hardly count: the
+# block is kept for backward then.
+LARGE_BATCH = 256
 MOST_VIEWS = 64  # shapes of blocks that are remembered
 WHOLE = slice(None)
 
@@ -58,8 +61,11 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def _pieces(weight: Tensor, place: Place, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+def _pieces(weight: Tensor, place: Place, dtype: torch.dtype, kept: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
     """Yield the submatrix some rows at a time, with their place in it; each is valid until the next."""
+    if kept is not None:
+        yield WHOLE, kept
+        return
     height, width = place.shape
     step = max(PIECE // max(width, 1), 1)
     if step >= height:
@@ -80,14 +86,16 @@ def _zero(dtype: torch.dtype, device: torch.device) -> Tensor:
         return torch.zeros((), dtype=dtype, device=device)
 
 
-def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None, group: Group, scale: float) -> Tensor:
-    """Return scale * x @ W^T + b for one group."""
+def _multiply(
+    x: Tensor, weight: Tensor, bias: Tensor | None, group: Group, scale: float, kept: Tensor | None = None
+) -> Tensor:
+    """Return scale * x @ W^T + b for one group; `kept` is its block of the weight, if it has been gathered already."""
     start, beta = _zero(x.dtype, x.device), 0
     if bias is not None:
         start, beta = bias if group.bias is None else submatrix.gather(bias, group.bias), 1
         start = start if start.dtype is x.dtype else start.to(x.dtype)
     output = None
-    for at, block in _pieces(weight, group.weight, x.dtype):
+    for at, block in _pieces(weight, group.weight, x.dtype, kept):
         if at is WHOLE:
             return torch.addmm(start, x, block.t(), beta=beta, alpha=scale)
         if output is None:
@@ -97,10 +105,10 @@ def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None, group: Group, scal
     return output
 
 
-def _multiply_back(grad: Tensor, weight: Tensor, group: Group, scale: float) -> Tensor:
-    """Return scale * grad @ W for one group."""
+def _multiply_back(grad: Tensor, weight: Tensor, group: Group, scale: float, kept: Tensor | None) -> Tensor:
+    """Return scale * grad @ W for one group; `kept` as above."""
     output = None
-    for at, block in _pieces(weight, group.weight, grad.dtype):
+    for at, block in _pieces(weight, group.weight, grad.dtype, kept):
         start = _zero(grad.dtype, grad.device) if output is None else output
         output = torch.addmm(start, grad[:, at], block, beta=int(output is not None), alpha=scale)
     assert output is not None
@@ -108,16 +116,20 @@ def _multiply_back(grad: Tensor, weight: Tensor, group: Group, scale: float) -> 
 
 
 class _Linear(torch.autograd.Function):
-    """y = scale * x @ W[rows, columns]^T + b[rows], group by group. Of the weight, nothing is kept but itself."""
+    """y = scale * x @ W[rows, columns]^T + b[rows], group by group."""
 
     @staticmethod
     def forward(
         ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, groups: Sequence[Group], scale: float
     ) -> Tensor:
         ctx.groups, ctx.scale, ctx.bias = groups, scale, bias
-        ctx.save_for_backward(input, weight)
         if len(groups) == 1:
-            return _multiply(input, weight, bias, groups[0], scale)
+            kept = None
+            if len(input) < LARGE_BATCH and ctx.needs_input_grad[0] and input.dtype is weight.dtype:
+                kept = submatrix.gather(weight, groups[0].weight)
+            ctx.save_for_backward(input, weight, kept)
+            return _multiply(input, weight, bias, groups[0], scale, kept)
+        ctx.save_for_backward(input, weight, None)
         return torch.cat([_multiply(input[g.first : g.last], weight, bias, g, scale) for g in groups])
 
     @staticmethod
@@ -129,7 +141,7 @@ class _Linear(torch.autograd.Function):
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    input, weight = ctx.saved_tensors
+    input, weight, kept = ctx.saved_tensors
     groups, scale, bias = ctx.groups, ctx.scale, ctx.bias
     wants_input, wants_weight, wants_bias, *_ = ctx.needs_input_grad
     zero = _zero(grad.dtype, grad.device)
@@ -138,7 +150,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         whole = len(groups) == 1
         g, x = (grad, input) if whole else (grad[group.first : group.last], input[group.first : group.last])
         if wants_input:
-            to_input.append(_multiply_back(g, weight, group, scale))
+            to_input.append(_multiply_back(g, weight, group, scale, kept))
         if wants_weight:
             block = submatrix.fresh((g.shape[1], x.shape[1]), g)
             to_weight.append(torch.addmm(zero, g.t(), x, beta=0, alpha=scale, out=block))
@@ -214,6 +226,8 @@ def linear(
         raise RangeError(f"`input` must have shape (batch, ..., {width}), but got {tuple(input.shape)}.")
     if input.dtype != weight.dtype and not _autocasts(input):
         raise KindError(f"`input` must have the weight's dtype, {weight.dtype}, but got {input.dtype}.")
+    if weight.is_complex():
+        raise KindError(f"`weight` must be real, but got {weight.dtype}.")
     return product(input, weight, bias, row_groups, column_groups, scale, edges)
 
 

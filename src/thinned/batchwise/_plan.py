@@ -114,7 +114,8 @@ def _plan(
     layers = [layer for _, layer in named]
     tied = any(isinstance(layer, nn.Linear) and shared[id(layer.weight)] > 1 for layer in layers)
     decisions: dict[int, Thinning | str] = {
-        place: "a weight of this chain is shared with another layer" if tied else decide(layers, place, groups)
+        place: _unusual(layer.p)
+        or ("a weight of this chain is shared with another layer" if tied else decide(layers, place, groups))
         for place, layer in enumerate(layers)
         if isinstance(layer, nn.modules.dropout._DropoutNd)
     }
@@ -123,6 +124,10 @@ def _plan(
     pays = bool(found) and _time(sizes, batch, groups) <= WORTH * sum(_dense_time(n, m, batch) for n, m, _, _ in sizes)
     dense, thinned = sum(n * m for n, m, _, _ in sizes), sum(k * left for _, _, k, left in sizes)
     return ChainPlan(path, module, named, decisions, dense, thinned, pays, multiple_of)
+
+
+def _unusual(p: float) -> str | None:
+    return {0.0: "nothing is dropped", 1.0: "everything is dropped"}.get(p)
 
 
 def _sizes(

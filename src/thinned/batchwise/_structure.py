@@ -137,6 +137,8 @@ def _obstacle(module: nn.Linear) -> str | None:
         return "a hook or a patch on the linear layer wants to see whole tensors"
     if any(p is not None and type(p) not in (torch.Tensor, nn.Parameter) for p in (module.weight, module.bias)):
         return f"the weight is a {type(module.weight).__name__}, not an ordinary tensor"
+    if module.weight.is_complex():
+        return "the weight is complex"
     return None
 
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from thinned import _check, ops
+from thinned import _check, ops, redraw
 from thinned._errors import KindError, RangeError
 from thinned.kernels import tensor as _tensor
 from thinned.masks import Rate, Window
 from thinned.masks import rate as _rate
 
 Word = int | Tensor
+MODES = ("upscale_in_train", "downscale_in_infer")
 
 
 def dropout(
@@ -28,6 +29,7 @@ def dropout(
     generator: torch.Generator | None = None,
     window: Window | None = None,
     mask: Tensor | None = None,
+    mode: str = "upscale_in_train",
 ) -> Tensor:
     """Set elements to zero with probability `p`, and scale the others so that the mean stays the same.
 
@@ -46,6 +48,8 @@ def dropout(
             `torch.compile` it breaks the graph.
         window: says that `input` is a part of a larger tensor, whose mask it takes its part of.
         mask: bool tensor that broadcasts to `input`, true = keep, instead of a random one; the scale is 1 / (1 - p).
+        mode: "upscale_in_train" scales kept elements in training; "downscale_in_infer", Paddle's name for the scheme of
+            the paper, leaves them as they are and multiplies by 1 - p outside of training.
 
     Returns:
         A tensor of the shape, dtype and memory format of `input`; `input` itself if nothing is to be dropped.
@@ -66,6 +70,14 @@ def dropout(
     networks from overfitting", JMLR 15, 2014.
     """
     law = ops.traced_rate(p) if torch.compiler.is_compiling() else _rate(p)
+    if mode != MODES[0]:
+        _check.one_of(mode, MODES, "mode")
+        if not training:
+            if torch.compiler.is_exporting():  # then p is no symbol, and the program shall hold no more than a product
+                law = _rate(p)
+            return _downscaled(input, law, inplace, exact=mask is not None)
+        if law.threshold != 0 and law.p != 1.0:
+            law = redraw.unscaled(law)
     if mask is not None:
         if (seed, stream, shared_axes, generator, window) != (None, 0, (), None, None):
             others = "`seed`, `stream`, `shared_axes`, `generator` and `window`"
@@ -86,6 +98,16 @@ def dropout(
     if window is not None and not (torch.compiler.is_compiling() or issubclass(type(window), Window)):
         raise KindError(f"`window` must be a Window or None, but got window={window!r}.")
     return ops.dropout(input, law, seed, stream, shared_axes, window, inplace, generator)
+
+
+def _downscaled(input: Tensor, law: redraw.AnyRate, inplace: bool, exact: bool) -> Tensor:
+    if law.threshold == 0:
+        return input
+    if input.dtype not in ops.DTYPES:
+        raise ops.unfit(input)
+    kept = 1 - (law.p if exact else redraw.realised(law))
+    result = (redraw.widened(input) * kept).to(input.dtype)
+    return input.copy_(result) if inplace else result
 
 
 def _word(word: Word, name: str) -> Word:
@@ -123,7 +145,7 @@ def _masked(input: Tensor, law: Rate | ops.TracedRate, training: bool, inplace: 
         return _nothing_kept(input, inplace)
     if input.dtype not in ops.DTYPES:
         raise ops.unfit(input)
-    result = _tensor.select(input, mask, 1 / (1 - law.p))
+    result = _tensor.select(input, mask, 1.0 if law.scale == 1.0 else 1 / (1 - law.p))
     return input.copy_(result) if inplace else result
 
 

@@ -24,6 +24,7 @@ _NUMBERS = {"portable": 0, "avx2": 1, "avx512": 2}
 _BEST = _NUMBERS[PATHS[-1]]
 _THREADED = 1 << 15  # elements; below this the kernel never uses a second thread
 Place = tuple[int, int, int, int, int]  # as the extension takes it: addresses of the indices, then sizes
+_KEEP = 6  # the kernel's number for bytes of 0 and 1
 SUBMATRIX_DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16})
 
 
@@ -51,6 +52,8 @@ def dropout(
     fresh: bool = False,
     path: str | None = None,
     threads: int | None = None,
+    shift: float = 0.0,
+    fill: float = 0.0,
 ) -> None:
     """Write the dropout of `input` by the mask law into `output`.
 
@@ -65,6 +68,8 @@ def dropout(
         fresh: whether `output` was just allocated as `torch.empty_like(input)`.
         path: code path to force, one of `PATHS`.
         threads: number of threads; torch's number by default.
+        shift: what is added to a kept element, after the scale; real dtypes only.
+        fill: what a dropped element becomes; real dtypes only.
 
     Example:
         >>> from thinned.masks import rate
@@ -83,12 +88,105 @@ def dropout(
         output.zero_()
         return
     if input.is_contiguous() and (fresh or output.is_contiguous()) and window is None and not shared_axes:
-        _cpu.dropout(x, y, 0, n, dtype, seed, stream, threshold, bits, scale, threads, number, fresh)
+        _cpu.dropout(x, y, 0, n, dtype, seed, stream, threshold, bits, scale, shift, fill, threads, number, fresh)
     else:
         place = layout(tuple(input.shape), shared_axes, window)
         sizes, steps, output_steps, start = input.shape, input.stride(), output.stride(), place.start % 2**64
-        law = seed, stream, threshold, bits, scale, threads, number, fresh
+        law = seed, stream, threshold, bits, scale, shift, fill, threads, number, fresh
         _cpu.dropout_strided(x, y, sizes, steps, output_steps, place.strides, start, dtype, *law)
+
+
+def keep(
+    output: Tensor,
+    rate: Rate,
+    seed: int,
+    stream: int,
+    start: int = 0,
+    path: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Write the law's keep bits into a tensor.
+
+    Args:
+        output: contiguous bool tensor.
+        rate: a rate that neither keeps all nor keeps none.
+        seed: unsigned 64-bit integer.
+        stream: unsigned 64-bit integer.
+        start: the mask's index of the first element.
+        path, threads: as for `dropout`.
+
+    Example:
+        >>> from thinned.masks import rate
+        >>> y = torch.empty(4, dtype=torch.bool)
+        >>> keep(y, rate(0.5), seed=0, stream=0)
+        >>> y
+        tensor([ True, False, False,  True])
+    """
+    n, y = output.numel(), output.data_ptr()
+    number = _BEST if path is None else _NUMBERS[path]
+    if threads is None:
+        threads = 1 if n <= _THREADED else torch.get_num_threads()
+    law = seed, stream, rate.threshold, rate.bits, rate.scale, 0.0, 0.0
+    _cpu.dropout(y, y, start % 2**64, n, _KEEP, *law, threads, number, False)
+
+
+def gaussian(
+    input: Tensor,  # contiguous, real
+    output: Tensor,  # likewise; may be `input` itself
+    deviation: float,
+    multiply: bool,
+    seed: int,
+    stream: int,
+    path: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Write `input` with the law's Gaussian noise into `output`: times 1 + deviation * n, or plus deviation * n.
+
+    Args:
+        input: contiguous CPU tensor of a real dtype in `DTYPES`.
+        output: contiguous CPU tensor of the same shape and dtype.
+        deviation: standard deviation of the noise.
+        multiply: whether the noise is a factor or a summand.
+        seed: unsigned 64-bit integer.
+        stream: unsigned 64-bit integer.
+        path, threads: as for `dropout`.
+
+    Example:
+        >>> x, y = torch.ones(2), torch.empty(2)
+        >>> gaussian(x, y, 0.5, True, seed=0, stream=0)
+        >>> y
+        tensor([1.6640, 0.8142])
+    """
+    _noise(input, output, deviation, 1 if multiply else 2, seed, stream, path, threads)
+
+
+def normal(output: Tensor, seed: int, stream: int, path: str | None = None, threads: int | None = None) -> None:
+    """Fill a tensor with the law's standard normal numbers.
+
+    Args:
+        output: contiguous CPU tensor of a real dtype in `DTYPES`.
+        seed: unsigned 64-bit integer.
+        stream: unsigned 64-bit integer.
+        path, threads: as for `dropout`.
+
+    Example:
+        >>> y = torch.empty(1)
+        >>> normal(y, seed=0, stream=0)
+        >>> y
+        tensor([1.3280])
+    """
+    _noise(output, output, 1.0, 0, seed, stream, path, threads)
+
+
+def _noise(
+    x: Tensor, y: Tensor, deviation: float, kind: int, seed: int, stream: int, path: str | None, threads: int | None
+) -> None:
+    n = x.numel()
+    number = _BEST if path is None else _NUMBERS[path]
+    if threads is None:
+        threads = 1 if n <= _THREADED // 4 else torch.get_num_threads()
+    dtype = DTYPES[x.dtype]
+    _cpu.gaussian(x.data_ptr(), y.data_ptr(), 0, n, dtype, seed, stream, deviation, kind, threads, number)
 
 
 def place(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> Place:
@@ -105,10 +203,12 @@ def place(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> Place:
     Example:
         >>> _ = place(torch.empty(2, 3), None, None)
     """
-    if matrix.dim() != 2:  # a vector is a matrix of one row, and its rows are columns
-        rows, columns, height, width = None, rows, 1, matrix.numel()
-    else:
+    if matrix.dim() == 2:
         height, width = matrix.shape
+    elif matrix.dim() > 2 and matrix.numel():  # taken whole, some rows a thread
+        height, width = matrix.shape[0], matrix.numel() // matrix.shape[0]
+    else:  # a vector is a matrix of one row, and its rows are columns
+        rows, columns, height, width = None, rows, 1, matrix.numel()
     return (
         0 if rows is None else rows.data_ptr(),
         0 if columns is None else columns.data_ptr(),

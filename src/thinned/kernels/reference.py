@@ -186,3 +186,45 @@ def adam(
     result = parameter.copy()
     result[at] = theta - step.lr * mean / (np.sqrt(variance) + step.eps)
     return result, (first, second, largest)
+
+
+def replacement_segments(
+    values: NDArray[Any], lengths: NDArray[Any], id: int, mask: Mask
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return values and lengths in which each dropped segment has become the one value `id`.
+
+    Args:
+        values: the values of all segments, one segment after the other.
+        lengths: how many values each segment has.
+        id: what a dropped segment becomes.
+        mask: which segments are kept.
+
+    Returns:
+        The new values and lengths.
+
+    Example:
+        >>> replacement_segments(np.array([5, 6, 7]), np.array([1, 2]), -1, Mask(0.5, seed=0))
+        (array([ 5, -1]), array([1, 1]))
+    """
+    keep = mask.keep_array(lengths.shape)
+    parts = np.split(values, np.cumsum(lengths)[:-1]) if len(lengths) else []
+    parts = [part if stays else np.array([id], values.dtype) for part, stays in zip(parts, keep, strict=True)]
+    return np.concatenate([values[:0], *parts]), np.where(keep, lengths, 1).astype(lengths.dtype)
+
+
+def replacement_items(values: NDArray[Any], id: int, mask: Mask) -> NDArray[Any]:
+    """Return values of which each dropped one has become `id`.
+
+    Args:
+        values: ids.
+        id: what a dropped one becomes.
+        mask: which are kept.
+
+    Returns:
+        A new array like `values`.
+
+    Example:
+        >>> replacement_items(np.array([5, 6, 7, 8]), -1, Mask(0.5, seed=0))
+        array([ 5, -1, -1,  8])
+    """
+    return np.where(mask.keep_array(values.shape), values, values.dtype.type(id))

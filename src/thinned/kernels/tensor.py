@@ -55,7 +55,19 @@ def _words_at(index: Tensor, bits: int, seed: Word, stream: Word) -> Tensor:
     return (word >> (16 * (plane % 2))) & 0xFFFF
 
 
-def _row_major(place: Layout) -> bool:
+def row_major(place: Layout) -> bool:
+    """Return whether a part of a mask, in row-major order, is one run of the mask's indices.
+
+    Args:
+        place: where the part lies.
+
+    Returns:
+        True for a whole mask, and for whole rows of one.
+
+    Example:
+        >>> row_major(layout((2, 3), (), Window((4, 3), (2, 0))))
+        True
+    """
     stride = 1
     for size, step in zip(reversed(place.extent), reversed(place.strides), strict=True):
         if size != 1:
@@ -84,7 +96,7 @@ def keep(place: Layout, rate: Rate, seed: Word, stream: Word, device: torch.devi
         tensor([ True, False, False,  True])
     """
     start = place.start % _check.WORD
-    if _row_major(place):
+    if row_major(place):
         count = 1
         for size in place.extent:
             count *= size
@@ -125,6 +137,84 @@ def dropout(
     """
     place = layout(tuple(input.shape), shared_axes, window)
     return select(input, keep(place, rate, seed, stream, input.device), rate.scale)
+
+
+def index(
+    shape: tuple[int, ...], shared_axes: tuple[int, ...], window: Window | Tensor | None, device: torch.device
+) -> Tensor:
+    """Return the mask's index of each element of a tensor.
+
+    Args:
+        shape: the tensor's shape.
+        shared_axes: axes along which the mask does not vary.
+        window: the larger tensor that this one is a part of; in a graph a tensor: its shape, then its start.
+        device: where to compute.
+
+    Returns:
+        int64 tensor of `shape`, with 1 at shared axes.
+
+    Example:
+        >>> index((2, 3), (), None, torch.device("cpu"))
+        tensor([[0, 1, 2],
+                [3, 4, 5]])
+    """
+    dims = len(shape)
+    shared = _check.axes(shared_axes, dims)
+    if isinstance(window, Tensor):
+        whole, first = tuple(window[:dims]), tuple(window[dims:])
+    else:
+        layout(shape, shared_axes, window)  # refuses what does not fit
+        whole, first = (window.shape, window.start) if window else (shape, (0,) * dims)
+    result, stride = torch.zeros((1,) * dims, dtype=torch.int64, device=device), torch.ones((), dtype=torch.int64)
+    stride = stride.to(device)
+    for axis in reversed(range(dims)):
+        if axis not in shared:
+            place = torch.arange(shape[axis], device=device) + first[axis]
+            result = result + (place * stride).view([-1] + [1] * (dims - axis - 1))
+            stride = stride * whole[axis]
+    return result
+
+
+def normal(index: Tensor, seed: Word, stream: Word) -> Tensor:
+    """Return the law's standard normal numbers at given indices.
+
+    Args:
+        index: int64 tensor of the mask's indices.
+        seed: 64-bit word.
+        stream: 64-bit word.
+
+    Returns:
+        float64 tensor like `index`.
+
+    Example:
+        >>> normal(torch.tensor([0]), 0, 0)
+        tensor([1.3280], dtype=torch.float64)
+    """
+    tile = TILE[32]
+    plane = index % tile // LANES
+    first = index - (plane % 2) * LANES  # the same lane of the first plane of its pair
+    u0 = (_words_at(first, 32, seed, stream).to(torch.float64) + 0.5) * 2.0**-32
+    u1 = (_words_at(first + LANES, 32, seed, stream).to(torch.float64) + 0.5) * 2.0**-32
+    angle = 2 * math.pi * u1
+    return torch.sqrt(-2 * torch.log(u0)) * torch.where(plane % 2 == 0, torch.cos(angle), torch.sin(angle))
+
+
+def words(index: Tensor, seed: Word, stream: Word) -> Tensor:
+    """Return the law's 32-bit words at given indices.
+
+    Args:
+        index: int64 tensor of indices.
+        seed: 64-bit word.
+        stream: 64-bit word.
+
+    Returns:
+        int64 tensor like `index`, each below 2**32.
+
+    Example:
+        >>> words(torch.tensor([0]), 0, 0)
+        tensor([1601156873])
+    """
+    return _words_at(index, 32, seed, stream)
 
 
 def select(input: Tensor, keep: Tensor, scale: float) -> Tensor:
@@ -280,3 +370,23 @@ def adam(
         largest[place] = moment.to(largest.dtype)
     spread = moment.sqrt() / math.sqrt(step.correction2) + step.eps
     parameter[place] = (weight - step.lr / step.correction1 * mean / spread).to(parameter.dtype)
+
+
+def keep_at(index: Tensor, rate: Rate, seed: Word, stream: Word) -> Tensor:
+    """Return the law's keep bits for indices in any order.
+
+    Args:
+        index: int64 tensor of any shape, indices into the mask.
+        rate: a rate that neither keeps all nor keeps none.
+        seed: 64-bit word.
+        stream: 64-bit word.
+
+    Returns:
+        bool tensor of the shape of `index`.
+
+    Example:
+        >>> from thinned.masks import rate
+        >>> keep_at(torch.tensor([3, 0, 1]), rate(0.5), 0, 0)
+        tensor([ True,  True, False])
+    """
+    return _words_at(index, rate.bits, seed, stream) >= rate.threshold

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from thinned import _check, functional, references
+from thinned.functional._dropout import MODES
 from thinned.keys import Site
 
 
@@ -17,10 +18,13 @@ class Dropout(Site, torch.nn.Dropout):
     Args:
         p: probability of an element to be dropped, in [0, 1]; can be assigned later.
         inplace: write into the input.
-        shared_axes: axis or axes along which one decision is shared (Keras's `noise_shape`, Flax's `broadcast_dims`).
+        shared_axes: axis or axes along which one decision is shared: those where Keras's `noise_shape` is 1, Flax's
+            `broadcast_dims`.
+        mode: "upscale_in_train", or "downscale_in_infer" as in Paddle: kept elements stay as they are, and eval mode
+            multiplies by 1 - p.
 
     Raises:
-        ValueError, TypeError: `p` is not a number in [0, 1], or the axes are not integers.
+        ValueError, TypeError: `p` is not a number in [0, 1], the axes are not integers, or the mode is unknown.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -36,9 +40,17 @@ class Dropout(Site, torch.nn.Dropout):
 
     reference = references.SRIVASTAVA_2014
 
-    def __init__(self, p: float = 0.5, inplace: bool = False, *, shared_axes: int | Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        p: float = 0.5,
+        inplace: bool = False,
+        *,
+        shared_axes: int | Sequence[int] = (),
+        mode: str = "upscale_in_train",
+    ) -> None:
         super().__init__(_check.probability(p), inplace)
         self.shared_axes = _check.axis_list(shared_axes)
+        self.mode = _check.one_of(mode, MODES, "mode")
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the dropout of `input`.
@@ -47,17 +59,18 @@ class Dropout(Site, torch.nn.Dropout):
             input: floating or complex tensor of any shape.
 
         Returns:
-            A tensor like `input`; `input` itself in eval mode.
+            A tensor like `input`; `input` itself in eval mode, unless that downscales.
         """
-        return self._drop(functional.dropout, input, shared_axes=self.shared_axes)
+        return self._drop(functional.dropout, input, shared_axes=self.shared_axes, mode=self.mode)
 
     def extra_repr(self) -> str:
-        """Return torch's description, and the shared axes if there are any.
+        """Return torch's description, and what torch's layer has not, if it is used.
 
         Returns:
             What stands between the parentheses of the layer's `repr`.
         """
-        return super().extra_repr() + (f", shared_axes={self.shared_axes}" if self.shared_axes else "")
+        axes = f", shared_axes={self.shared_axes}" if self.shared_axes else ""
+        return super().extra_repr() + axes + (f", mode={self.mode}" if self.mode != MODES[0] else "")
 
 
 class Dropout1d(Site, torch.nn.Dropout1d):

@@ -60,7 +60,8 @@ class _DropConnect(Site):
             As torch's layer; in eval mode by `inference`.
         """
         if self.training:
-            return self._apply_weight(input, self._drop_weight(functional.dropout, self.weight), self.bias)
+            thin = self._draw(functional.dropout, self.weight, 0.0 < self._p < 1.0, p=self._p)
+            return self._apply_weight(input, thin, self.bias)
         if self.inference == "sample":
             return self._apply_weight(input, functional.dropout(self.weight, self.p), self.bias)
         if self.inference == "gaussian":
@@ -222,8 +223,9 @@ class WeightDrop(Site, torch.nn.Module):
         weights = {name: self.module.get_parameter(name) for name in self.names}
         # One draw for all of them: one use of the site.
         flat = torch.cat([weight.reshape(-1) for weight in weights.values()])
-        thin = torch.split(self._drop_weight(functional.dropout, flat), [weight.numel() for weight in weights.values()])
-        thinned = {name: part.view_as(weights[name]) for name, part in zip(self.names, thin, strict=True)}
+        thin = self._draw(functional.dropout, flat, self.p < 1, p=self._p)
+        parts = torch.split(thin, [weight.numel() for weight in weights.values()])
+        thinned = {name: part.view_as(weights[name]) for name, part in zip(self.names, parts, strict=True)}
         return torch.func.functional_call(self.module, thinned, arguments, options)
 
     def extra_repr(self) -> str:

@@ -7,7 +7,21 @@ from thinned.ops._dropout import unfit as unfit
 from thinned.ops._library import TracedRate as TracedRate
 from thinned.ops._library import pack as pack
 from thinned.ops._library import traced_rate as traced_rate
+from thinned.ops._replacement import keep as keep
+from thinned.ops._replacement import replace as replace
 from thinned.ops._words import HIGHEST as HIGHEST
 from thinned.ops._words import draw as draw
 
-__all__ = ["DTYPES", "HIGHEST", "PENDING", "TracedRate", "draw", "dropout", "pack", "traced_rate", "unfit"]
+__all__ = [
+    "DTYPES",
+    "HIGHEST",
+    "PENDING",
+    "TracedRate",
+    "draw",
+    "dropout",
+    "keep",
+    "pack",
+    "replace",
+    "traced_rate",
+    "unfit",
+]
