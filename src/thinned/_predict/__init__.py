@@ -52,11 +52,11 @@ def predict(
 ) -> Prediction:
     """Predict with dropout on, many times, and return mean and uncertainty (Monte Carlo dropout).
 
-    Everything that drops drops: layers of this package and of torch, `torch.nn.MultiheadAttention`, and calls of
-    `torch.nn.functional.dropout` whatever their `training` says. All else is in eval mode, BatchNorm too. Pass k has
-    the masks of `keyed(model, seed, step=k)`, so mask k of row i depends neither on the other rows, nor on the number
-    of passes, nor on the memory at hand; as many passes as `memory` allows are made at once. Afterwards the model is
-    as it was, training modes and keys included.
+    Everything that drops drops: layers of this package and of torch, `torch.nn.MultiheadAttention`, and calls of the
+    dropout functions of `torch.nn.functional` whatever their `training` says. All else is in eval mode, BatchNorm too.
+    Pass k has the masks of `keyed(model, seed, step=k)`, so mask k of row i depends neither on the other rows, nor on
+    the number of passes, nor on the memory at hand; as many passes as `memory` allows are made at once. Afterwards the
+    model is as it was, training modes and keys included.
 
     Args:
         model: any module whose output has one row for each row of the input.
