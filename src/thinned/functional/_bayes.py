@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from thinned._errors import RangeError
-from thinned.functional._dropout import Word
 from thinned.functional._noise import normal, uniform
 from thinned.masks import Window
+from thinned.redraw import Word
 
 
 def variational_dropout(
@@ -40,7 +40,7 @@ def variational_dropout(
     """
     if not training:
         return input
-    noise = normal(tuple(input.shape), input, seed, stream, generator, window)
+    noise = normal(input, seed, stream, generator, window)
     return input * (1 + torch.exp(0.5 * log_alpha) * noise)
 
 
@@ -70,7 +70,7 @@ def gaussian_sample(
 
     Source: Kingma, Salimans and Welling, "Variational dropout and the local reparameterization trick", NeurIPS 2015.
     """
-    noise = normal(tuple(mean.shape), mean, seed, stream, generator, window)
+    noise = normal(mean, seed, stream, generator, window)
     tiny = torch.finfo(variance.dtype).tiny  # the slope of the root at 0 is infinite
     return mean + torch.sqrt(variance.clamp(min=tiny)) * noise
 

@@ -66,7 +66,7 @@ class _DropConnect(Site):
             return self._apply_weight(input, functional.dropout(self.weight, self.p), self.bias)
         if self.inference == "gaussian":
             mean, variance = self.moments(input)
-            return mean + variance.sqrt() * normal(tuple(mean.shape), mean)
+            return mean + variance.sqrt() * normal(mean)
         return self._apply_weight(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
