@@ -125,6 +125,19 @@ def _compiled_transformer() -> Contenders:
     }
 
 
+def _passes() -> Contenders:
+    """Monte Carlo dropout with 10,000 passes for one row."""
+    layers = [torch.nn.Linear(8, 50), torch.nn.ReLU(), torch.nn.Dropout(0.1)]
+    layers += [torch.nn.Linear(50, 50), torch.nn.ReLU(), torch.nn.Dropout(0.1), torch.nn.Linear(50, 1)]
+    model, x, passes = torch.nn.Sequential(*layers), torch.randn(1, 8), 10_000
+
+    def loop() -> torch.Tensor:
+        with torch.no_grad():
+            return torch.stack([model(x) for _ in range(passes)])
+
+    return {"thinned": lambda: thinned.predict(model, x, passes), "loop": loop}
+
+
 def _chain(name: str, net: Net, share: float, torch_bar: float | None, none_bar: float | None, turns: int = 5) -> Case:
     """A training step of batchwise dropout, and which share of its ceiling's speed-up it has to reach."""
     bars = [Bar("ceiling", "batchwise", share, 0.97 if share > 0.8 else 0.95)]
@@ -209,6 +222,7 @@ SPEED = [
         None,
         None,
     ),
+    Case("Monte Carlo dropout, 10,000 passes, 8-50-50-1, one row", 1, _passes, (Bar("loop", "thinned", 10, 20),), 5),
     Case(
         "sparse replacement, 1M examples of 20 ids",
         2,

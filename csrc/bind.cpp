@@ -45,6 +45,14 @@ void noisy(uintptr_t x, uintptr_t y, uint64_t start, int64_t n, int dtype, uint6
            {seed, stream, deviation, static_cast<Noise>(noise)}, {threads, static_cast<Path>(path), false});
 }
 
+void each(uintptr_t x, uintptr_t y, uint64_t start, int64_t n, int64_t count, uintptr_t seeds, int dtype, uint64_t stream,
+          uint32_t threshold, int bits, double scale, int threads, int path) {
+  nb::gil_scoped_release released;
+  dropout_each(reinterpret_cast<const void*>(x), reinterpret_cast<void*>(y), start, n, count,
+               reinterpret_cast<const uint64_t*>(seeds), static_cast<Dtype>(dtype), {0, stream, threshold, bits, scale, 0, 0},
+               {threads, static_cast<Path>(path), false});
+}
+
 std::vector<int> paths() {
   std::vector<int> result;
   for (const Path path : available_paths()) result.push_back(static_cast<int>(path));
@@ -129,6 +137,7 @@ void bind_replacement(nb::module_& m) {
 NB_MODULE(_cpu, m) {
   m.def("dropout", &contiguous);
   m.def("dropout_strided", &strided);
+  m.def("dropout_each", &each);
   m.def("gaussian", &noisy);
   m.def("available_paths", &paths);
   bind_submatrix(m);

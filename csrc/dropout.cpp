@@ -94,4 +94,18 @@ void dropout(const void* x, void* y, uint64_t start, int64_t n, Dtype dtype, con
   parallel(static_cast<int64_t>((last - 1) / piece - base + 1), how.threads, work);
 }
 
+void dropout_each(const void* x, void* y, uint64_t start, int64_t n, int64_t count, const uint64_t* seeds, Dtype dtype,
+                  const Law& law, const How& how) {
+  if (n <= 0) return;
+  const uint64_t last = start + static_cast<uint64_t>(n);
+  const auto work = [&](int64_t k) {
+    Law one = law;
+    one.seed = seeds[k];
+    const Kernel kernel(dtype, one, how.path, false);
+    const std::size_t at = static_cast<std::size_t>(k) * static_cast<std::size_t>(n) * kernel.size;
+    kernel.range(static_cast<const char*>(x) + at, static_cast<char*>(y) + at, start, last);
+  };
+  parallel(count, how.threads, work);
+}
+
 }  // namespace thinned

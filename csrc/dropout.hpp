@@ -19,6 +19,10 @@ std::vector<Path> available_paths();
 // y[i] = keep(start + i) ? x[i] * scale : 0 for i in [0, n). x may be y.
 void dropout(const void* x, void* y, uint64_t start, int64_t n, Dtype dtype, const Law& law, const How& how);
 
+// The same for `count` tensors of n elements, one behind the other: number k has the seed seeds[k], and law.seed is not used.
+void dropout_each(const void* x, void* y, uint64_t start, int64_t n, int64_t count, const uint64_t* seeds, Dtype dtype,
+                  const Law& law, const How& how);
+
 // One axis of a tensor: its size, and the distance between neighbours in x, in y, and in the mask (0: the mask is shared).
 struct Axis {
   int64_t size, x, y;

@@ -282,9 +282,22 @@ CASES = [
     ),
 ]
 
-# Layers that the common laws do not fit: why not, and where their tests are.
-ELSEWHERE: dict[type[torch.nn.Module], str] = {
-    nn.ReplacementDropout: "does not scale, and what it drops becomes another value than 0: test_replacement.py",
-    nn.SparseDropoutWithReplacement: "takes ids, whose number changes: test_replacement_ids.py",
-    nn.SparseItemwiseDropoutWithReplacement: "takes ids: test_replacement_ids.py",
+# Layers that the common laws do not fit: the file in which each is tested.
+APART = {
+    nn.ConcreteDropout: "test_bayes.py",
+    nn.DropConnectConv1d: "test_weights.py",
+    nn.DropConnectConv2d: "test_weights.py",
+    nn.DropConnectConv3d: "test_weights.py",
+    nn.DropConnectLinear: "test_weights.py",
+    nn.GRU: "test_recurrent.py",
+    nn.LSTM: "test_recurrent.py",
+    nn.MultiheadAttention: "test_attention.py",
+    nn.ReplacementDropout: "test_replacement.py",  # does not scale; what it drops becomes another value than 0
+    nn.SparseDropoutWithReplacement: "test_replacement_ids.py",  # takes ids, whose number changes
+    nn.SparseItemwiseDropoutWithReplacement: "test_replacement_ids.py",  # takes ids
+    nn.SparseVariationalConv2d: "test_bayes.py",
+    nn.SparseVariationalLinear: "test_bayes.py",
+    nn.VariationalDropout: "test_bayes.py",
+    nn.WeightDrop: "test_weights.py",
+    nn.Zoneout: "test_recurrent.py",
 }

@@ -413,3 +413,18 @@ def test_the_helpers_can_fail(dtype):
     memory[GUARD + 3] = 1
     with pytest.raises(AssertionError, match="assert False"):
         assert_untouched(memory, y)
+
+
+@pytest.mark.parametrize("path", cpu.PATHS)
+@pytest.mark.parametrize("p", [0.3, 1e-3])
+@pytest.mark.parametrize(("count", "size", "start"), [(3, 5, 0), (4, 700, 0), (2, 1500, 300), (5, 1, 511), (0, 3, 0)])
+def test_a_seed_for_each(path, p, count, size, start):
+    seeds = np.array([3, 2**64 - 1, 0, 7, 9], np.uint64)[:count]
+    x, y = torch.randn(count, size), torch.full((count, size), float("nan"))
+    for threads in (1, 2):
+        cpu.dropout_each(x, y, rate(p), seeds, 2**40 + 1, start, path, threads)
+        for k, seed in enumerate(seeds.tolist()):
+            want = torch.empty(size)
+            window = Window((start + size,), (start,))
+            cpu.dropout(x[k].clone(), want, rate(p), seed, 2**40 + 1, (), window, path="portable")
+            assert torch.equal(y[k], want)

@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "thinned"
 # face: whoever needs `thinned` itself stands above it.
 LAYERS = [
     ["_errors"],
-    ["_check", "_optional"],
+    ["_check", "_optional", "references"],
     ["philox"],
     ["data"],  # draws its splits with philox
     ["masks"],
@@ -25,7 +25,8 @@ LAYERS = [
     ["nn", "caffe2"],
     ["batchwise"],
     ["optim"],
-    ["_convert", "_predict", "_audit", "schedule"],
+    ["_convert", "_audit", "regularization", "schedule"],
+    ["_predict", "_cite"],  # know what `convert` would swap
     ["__init__"],
     ["lab"],
     ["cli"],

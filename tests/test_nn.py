@@ -5,11 +5,12 @@ import inspect
 import io
 import math
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from cases import CASES, ELSEWHERE
+from cases import APART, CASES
 
 import thinned
 from thinned import nn
@@ -32,12 +33,17 @@ def after(seed, call):
 
 def without_a_row():
     public = {value for name in nn.__all__ if inspect.isclass(value := getattr(nn, name))}
-    return public - {case.layer for case in CASES} - set(ELSEWHERE)
+    return public - {case.layer for case in CASES} - APART.keys()
 
 
 def test_every_public_layer_has_a_row():
     assert without_a_row() == set()
     assert len(CASES) >= 4
+
+
+@pytest.mark.parametrize(("layer", "file"), APART.items(), ids=str)
+def test_a_layer_apart_is_tested(layer, file):
+    assert f"nn.{layer.__name__}" in (Path(__file__).parent / file).read_text(encoding="utf-8")
 
 
 def test_a_layer_without_a_row_is_found(monkeypatch):

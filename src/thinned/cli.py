@@ -1,4 +1,4 @@
-"""The command line: `thinned compare`, `thinned info`.
+"""The command line: `thinned compare`, `thinned audit`, `thinned info`.
 
 What a command needs is imported when it runs, so that `--help` does not wait for it.
 """
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
 MOST_SEEDS = 10_000
+FAILED = 1  # an audit found something that fails
 WRONG = 2  # what click exits with where an option is wrong
 
 
@@ -153,6 +154,41 @@ def compare(
     click.echo(f"Report: {Path(summary.folder, 'report.html')}")
     if summary.interrupted:
         click.get_current_context().exit(INTERRUPTED)
+
+
+@thinned.command()
+@click.argument("target")
+@click.option("--p", default=0.5, help="Drop probability.")
+@click.option(
+    "--shape", metavar="SIZES", show_default="64,512 or by the name", help="Shape of the inputs, with commas."
+)
+@click.option("--calls", default=200, help="How many calls the statistics are made of.")
+@click.option("--seed", default=0, help="Seed of torch's generator.")
+@click.option(
+    "--option", "options", multiple=True, metavar="NAME=VALUE", help="What the layer is made with; repeatable."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def audit(
+    *, target: str, p: float, shape: str | None, calls: int, seed: int, options: tuple[str, ...], as_json: bool
+) -> None:
+    """Measure a dropout of any library; exit with status 1 if something fails.
+
+    TARGET is the dotted name of a layer's class or of a function.
+
+    \b
+    Examples:
+      thinned audit torch.nn.Dropout --p 0.1
+      thinned audit thinned.nn.Dropout2d --p 0.3 --json
+      thinned audit torchvision.ops.drop_block2d --p 0.3 --option block_size=7 --shape 16,16,28,28
+    """
+    import thinned as package
+    from thinned._audit.subject import load
+
+    sizes = None if shape is None else _integers(shape, "shape")
+    found = package.audit(load(target, p, options), p, shape=sizes, calls=calls, seed=seed)
+    click.echo(found.json() if as_json else str(found))
+    if not found.passed:
+        click.get_current_context().exit(FAILED)
 
 
 @thinned.command()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from thinned import _check
@@ -65,6 +66,28 @@ def _site_seeds(seed: int, step: int, paths: Sequence[str]) -> list[int]:
 def _site(path: str) -> tuple[int, int]:
     site = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "little")
     return site & LOW, site >> 32
+
+
+def step_seeds(seed: int, steps: NDArray[np.uint64], path: str) -> NDArray[np.uint64]:
+    """Return the seeds that a key gives to the site at `path` in each of several steps.
+
+    Args:
+        seed: unsigned 64-bit seed of the run.
+        steps: numbers of the steps, of shape (n,).
+        path: the site's name, relative to the model that is keyed.
+
+    Returns:
+        Array of shape (n,).
+
+    Example:
+        >>> int(step_seeds(1234, np.arange(11, dtype=np.uint64), "layers.3.ffn.dropout")[10])
+        6194682569744055801
+    """
+    counter = np.empty((len(steps), 4), np.uint32)
+    counter[:, 0], counter[:, 1] = steps & np.uint64(LOW), steps >> np.uint64(32)
+    counter[:, 2:] = _site(path)
+    words = philox4x32(counter, np.array([seed & LOW, seed >> 32], np.uint32)).astype(np.uint64)
+    return words[:, 0] | words[:, 1] << np.uint64(32)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -122,8 +145,11 @@ class Key:
         old, self.pending = weakref.ref(self.pending), _Pending()
         self.former = [ref for ref in [*self.former, old] if ref() is not None]
 
-    def take(self, shape: torch.Size) -> Words:
-        """Return seed, stream and window of the site's next use; inside backward, of the use that is being repeated."""
+    def take(self, shape: torch.Size | None) -> Words:
+        """Return seed, stream and window of the site's next use; inside backward, of the use that is being repeated.
+
+        Without a shape what is drawn does not belong to rows of a batch, and there is no window.
+        """
         contexts: _Contexts | None = getattr(_local, "contexts", None)
         if contexts is None:
             return self._next(shape)
@@ -132,7 +158,7 @@ class Key:
             log.setdefault(self, []).append(words)
         return words
 
-    def _next(self, shape: torch.Size) -> Words:
+    def _next(self, shape: torch.Size | None) -> Words:
         numbers = self.numbers
         call = numbers[1]
         if torch._C._current_graph_task_id() == -1:
@@ -140,7 +166,7 @@ class Key:
         else:
             self._check_replay(call)
             call -= 1
-        return numbers[0] & HIGHEST, call * DRAWS, self._window(shape) if numbers[4] else None
+        return numbers[0] & HIGHEST, call * DRAWS, self._window(shape) if numbers[4] and shape is not None else None
 
     def _check_replay(self, calls: int) -> None:
         if any(ref() is not None for ref in self.former):
@@ -161,6 +187,7 @@ class Site:
 
     training: bool
     inplace: bool
+    rowwise = True  # what the layer draws for has the rows of the batch along axis 0
     _p: float = 0.0
     _key: Key | None = None
 
@@ -186,15 +213,18 @@ class Site:
         key: Key | None = self._key
         if key is None or not self.training or not random:
             return function(input, training=self.training, **options)
+        window: Window | Tensor | None
         if torch.compiler.is_compiling():
-            seed, stream, whole = torch.ops.thinned.take(key.state, input.shape, key.path)
-            return function(input, training=True, seed=seed, stream=stream, window=whole, **options)
+            shape = input.shape if self.rowwise else ()
+            seed, stream, whole = torch.ops.thinned.take(key.state, shape, key.path)
+            window = whole if self.rowwise else None
+            return function(input, training=True, seed=seed, stream=stream, window=window, **options)
         if input.is_cuda and torch.cuda.is_current_stream_capturing():
             raise ReplayError(
                 f"The dropout at {key.path!r} has a key, which is read when a CUDA graph is captured, so every replay "
                 f"would repeat one mask. Capture a model that was never keyed: its masks are drawn anew at each replay."
             )
-        seed, stream, window = key.take(input.shape)
+        seed, stream, window = key.take(input.shape if self.rowwise else None)
         output = function(input, training=True, seed=seed, stream=stream, window=window, **options)
         if output.grad_fn is not None and torch._C._current_graph_task_id() == -1:
             output.grad_fn.metadata[PENDING] = key.pending  # type: ignore[index]
@@ -218,7 +248,7 @@ def _take(key: Tensor, shape: Sequence[int], path: str) -> tuple[Tensor, Tensor,
         raise _ambiguous(path, call)
     else:
         call -= 1
-    whole = _window(path, tuple(shape), start, stop, total) if total else Window(shape, [0] * len(shape))
+    whole = _window(path, tuple(shape), start, stop, total) if total and shape else Window(shape, [0] * len(shape))
     return key.new_tensor(seed), key.new_tensor(call * DRAWS), key.new_tensor([*whole.shape, *whole.start])
 
 

@@ -4,6 +4,10 @@ import torch.fx
 
 from thinned.functional._alpha import alpha_dropout as alpha_dropout
 from thinned.functional._alpha import feature_alpha_dropout as feature_alpha_dropout
+from thinned.functional._attention import scaled_dot_product_attention as scaled_dot_product_attention
+from thinned.functional._bayes import concrete_dropout as concrete_dropout
+from thinned.functional._bayes import gaussian_sample as gaussian_sample
+from thinned.functional._bayes import variational_dropout as variational_dropout
 from thinned.functional._block import cutout as cutout
 from thinned.functional._block import drop_block1d as drop_block1d
 from thinned.functional._block import drop_block2d as drop_block2d
@@ -21,6 +25,7 @@ from thinned.functional._ragged import sparse_dropout_with_replacement as sparse
 from thinned.functional._ragged import (
     sparse_itemwise_dropout_with_replacement as sparse_itemwise_dropout_with_replacement,
 )
+from thinned.functional._recurrent import zoneout as zoneout
 from thinned.functional._replacement import replacement_dropout as replacement_dropout
 from thinned.functional._sequence import embedding_dropout as embedding_dropout
 from thinned.functional._sequence import locked_dropout as locked_dropout
@@ -32,6 +37,7 @@ __all__ = [
     "Subsample",
     "activity_penalty",
     "alpha_dropout",
+    "concrete_dropout",
     "cutout",
     "drop_block1d",
     "drop_block2d",
@@ -45,13 +51,17 @@ __all__ = [
     "feature_alpha_dropout",
     "gaussian_dropout",
     "gaussian_noise",
+    "gaussian_sample",
     "locked_dropout",
     "patch_dropout",
     "replacement_dropout",
+    "scaled_dot_product_attention",
     "sparse_dropout_with_replacement",
     "sparse_itemwise_dropout_with_replacement",
     "subsample",
+    "variational_dropout",
     "word_dropout",
+    "zoneout",
 ]
 
 for _name in set(__all__) - {"Subsample"}:

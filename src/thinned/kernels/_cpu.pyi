@@ -41,6 +41,22 @@ def dropout_strided(
     fresh: bool,
     /,
 ) -> None: ...
+def dropout_each(
+    x: int,
+    y: int,
+    start: int,
+    n: int,
+    count: int,
+    seeds: int,
+    dtype: int,
+    stream: int,
+    threshold: int,
+    bits: int,
+    scale: float,
+    threads: int,
+    path: int,
+    /,
+) -> None: ...
 def gaussian(
     x: int,
     y: int,

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from thinned.kernels import _cpu
@@ -352,3 +354,41 @@ def units(n: int, k: int, groups: int, seed: int, stream: int, slices: bool = Fa
     kept = torch.empty(groups, k, dtype=torch.int64, device="cpu")
     _cpu.units(kept.data_ptr(), n, k, groups, seed, stream, slices)
     return kept
+
+
+def dropout_each(
+    input: Tensor,  # (count, ...), contiguous
+    output: Tensor,  # same shape and dtype, contiguous; may be `input` itself
+    rate: Rate,
+    seeds: NDArray[np.uint64],  # (count,)
+    stream: int,
+    start: int = 0,
+    path: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Write the dropout of each of several tensors, stacked along axis 0, by the mask law with a seed for each of them.
+
+    Args:
+        input: contiguous CPU tensor of a dtype in `DTYPES`.
+        output: contiguous CPU tensor of the same shape and dtype.
+        rate: a rate that neither keeps all nor keeps none.
+        seeds: contiguous array of seeds.
+        stream: unsigned 64-bit integer.
+        start: index of the first element of each in its mask.
+        path: code path to force, one of `PATHS`.
+        threads: number of threads; torch's number by default.
+
+    Example:
+        >>> from thinned.masks import rate
+        >>> x, y = torch.ones(2, 4), torch.empty(2, 4)
+        >>> dropout_each(x, y, rate(0.5), np.array([0, 1], np.uint64), stream=0)
+        >>> y[0]
+        tensor([2., 0., 0., 2.])
+    """
+    count, total = len(input), input.numel()
+    if threads is None:
+        threads = 1 if total <= _THREADED else torch.get_num_threads()
+    number = _BEST if path is None else _NUMBERS[path]
+    x, y, dtype, law = input.data_ptr(), output.data_ptr(), DTYPES[input.dtype], (rate.threshold, rate.bits, rate.scale)
+    size = total // max(count, 1)
+    _cpu.dropout_each(x, y, start, size, count, seeds.ctypes.data, dtype, stream, *law, threads, number)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from thinned import _check, functional
+from thinned import _check, functional, references
 from thinned.keys import Site
 
 
@@ -26,6 +26,8 @@ class AlphaDropout(Site, torch.nn.AlphaDropout):
 
     Source: Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", NeurIPS 2017.
     """
+
+    reference = references.KLAMBAUER_2017
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__(_check.probability(p), inplace)
@@ -58,6 +60,8 @@ class FeatureAlphaDropout(Site, torch.nn.FeatureAlphaDropout):
 
     Source: Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", NeurIPS 2017.
     """
+
+    reference = references.KLAMBAUER_2017
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__(_check.probability(p), inplace)

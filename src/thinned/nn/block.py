@@ -5,13 +5,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from thinned import _check, functional
+from thinned import _check, functional, references
 from thinned.functional._block import NORMALISATIONS
 from thinned.keys import Site
 
 
 class _DropBlock(Site, torch.nn.Module):
     """What the layers for one, two and three axes share."""
+
+    reference = references.GHIASI_2018
 
     _function: Callable[..., Tensor]
 
@@ -143,6 +145,8 @@ class Cutout(Site, torch.nn.Module):
     Source: DeVries and Taylor, "Improved regularization of convolutional neural networks with Cutout",
     arXiv:1708.04552, 2017.
     """
+
+    reference = references.DEVRIES_2017
 
     def __init__(self, size: int = 16, holes: int = 1) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from thinned import _check, functional
+from thinned import _check, functional, references
 from thinned.functional._dropout import MODES
 from thinned.keys import Site
 
@@ -37,6 +37,8 @@ class Dropout(Site, torch.nn.Dropout):
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
     networks from overfitting", JMLR 15, 2014.
     """
+
+    reference = references.SRIVASTAVA_2014
 
     def __init__(
         self,
@@ -89,6 +91,8 @@ class Dropout1d(Site, torch.nn.Dropout1d):
     CVPR 2015.
     """
 
+    reference = references.TOMPSON_2015
+
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__(_check.probability(p), inplace)
 
@@ -122,6 +126,8 @@ class Dropout2d(Site, torch.nn.Dropout2d):
     CVPR 2015.
     """
 
+    reference = references.TOMPSON_2015
+
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__(_check.probability(p), inplace)
 
@@ -154,6 +160,8 @@ class Dropout3d(Site, torch.nn.Dropout3d):
     Source: Tompson, Goroshin, Jain, LeCun and Bregler, "Efficient object localization using convolutional networks",
     CVPR 2015.
     """
+
+    reference = references.TOMPSON_2015
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__(_check.probability(p), inplace)

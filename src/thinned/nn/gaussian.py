@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned import _check, functional
+from thinned import _check, functional, references
 from thinned.keys import Site
 
 
@@ -28,6 +28,8 @@ class GaussianDropout(Site, torch.nn.Module):
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
     networks from overfitting", JMLR 15, 2014, section 10.
     """
+
+    reference = references.SRIVASTAVA_2014
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, shared_axes: int | Sequence[int] = ()) -> None:
         super().__init__()
@@ -77,6 +79,8 @@ class GaussianNoise(Site, torch.nn.Module):
 
     Source: Bishop, "Training with noise is equivalent to Tikhonov regularization", Neural Computation 7, 1995.
     """
+
+    reference = references.BISHOP_1995
 
     def __init__(self, std: float = 0.1, inplace: bool = False, *, shared_axes: int | Sequence[int] = ()) -> None:
         super().__init__()
@@ -137,6 +141,8 @@ class ActivityRegularization(torch.nn.Module):
 
     Source: Glorot, Bordes and Bengio, "Deep sparse rectifier neural networks", AISTATS 2011 (L1 on activities).
     """
+
+    reference = references.GLOROT_2011
 
     penalty: Tensor | None
 

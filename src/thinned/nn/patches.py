@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from thinned import _check, functional
+from thinned import _check, functional, references
 from thinned.keys import Site
 
 
@@ -25,6 +25,8 @@ class PatchDropout(Site, torch.nn.Module):
     Source: Liu, Matsoukas, Strand, Azizpour and Smith, "PatchDropout: economizing vision transformers using patch
     dropout", WACV 2023.
     """
+
+    reference = references.LIU_2023
 
     def __init__(self, p: float = 0.5, prefix_tokens: int = 1, ordered: bool = True) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from thinned import _check, functional
+from thinned import _check, functional, references
 from thinned.functional._path import MODES
 from thinned.keys import Site
 
@@ -26,6 +26,8 @@ class DropPath(Site, torch.nn.Module):
     Source: Huang, Sun, Liu, Sedra and Weinberger, "Deep networks with stochastic depth", ECCV 2016; per sample:
     Larsson, Maire and Shakhnarovich, "FractalNet: ultra-deep neural networks without residuals", ICLR 2017.
     """
+
+    reference = references.HUANG_2016
 
     def __init__(self, p: float = 0.0, mode: str = "row", scale_by_keep: bool = True) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned import functional
+from thinned import functional, references
 from thinned._errors import RangeError
 from thinned.functional._ragged import Ids
 from thinned.functional._replacement import POSITIONS, Replacement, checked, checked_positions
@@ -15,6 +15,9 @@ from thinned.keys import Site
 
 class _SparseDropout(Site, torch.nn.Module):
     """What the two layers on ids share: their arguments, and the four forms of ids."""
+
+    rowwise = False  # ids of one example after another
+    reference = references.CAFFE2
 
     def __init__(self, p: float = 0.5, replacement_value: int = 0, *, include_last_offset: bool = False) -> None:
         super().__init__()
@@ -173,7 +176,13 @@ class ReplacementDropout(Site, torch.nn.Module):
         >>> layer(torch.ones(5, 3)).sum().backward()
         >>> learned.grad.shape
         torch.Size([3])
+
+    Source: Vincent, Larochelle, Lajoie, Bengio and Manzagol, "Stacked denoising autoencoders: learning useful
+    representations in a deep network with a local denoising criterion", JMLR 11, 2010 (masking and salt-and-pepper
+    noise).
     """
+
+    reference = references.VINCENT_2010
 
     replacement: Replacement
 

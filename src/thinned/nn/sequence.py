@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from thinned import _check, functional
+from thinned import _check, functional, references
 from thinned._errors import KindError
 from thinned.keys import Site
 
@@ -27,6 +27,8 @@ class LockedDropout(Site, torch.nn.Module):
     Source: Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", NeurIPS
     2016; under this name: Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", ICLR 2018.
     """
+
+    reference = references.GAL_2016_RECURRENT
 
     def __init__(self, p: float = 0.5, batch_first: bool = False) -> None:
         super().__init__()
@@ -77,6 +79,8 @@ class WordDropout(Site, torch.nn.Module):
     2016.
     """
 
+    reference = references.BOWMAN_2016
+
     def __init__(self, p: float = 0.5, unknown: int = 0, protected: Sequence[int] = ()) -> None:
         super().__init__()
         self.p = p
@@ -126,6 +130,8 @@ class EmbeddingDropout(Site, torch.nn.Module):
     Source: Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", NeurIPS
     2016, section 4.2.
     """
+
+    reference = references.GAL_2016_RECURRENT
 
     def __init__(self, embedding: torch.nn.Embedding, p: float = 0.5) -> None:
         super().__init__()
