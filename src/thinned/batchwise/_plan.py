@@ -1,7 +1,8 @@
 """Which chains of a model are worth thinning, as a function of their shapes, of p and of the batch.
 
-Never a timing: a timing would make the masks depend on the machine. The costs below are those of `docs/benchmarks.md`,
-rounded; they are compared with each other, so a machine that is faster in all of them decides the same.
+Never a timing: a timing would make the masks depend on the machine. The costs below are rounded from training steps of
+`benchmarks/chains.py` on two cores of a server; they are compared with each other, so a machine that is faster in all of
+them decides the same.
 """
 
 from collections import Counter
@@ -19,7 +20,7 @@ from thinned.nn import Dropout
 PRODUCT = 0.012  # one multiplication and addition inside a product of matrices
 UPDATE = 1.0  # the gradient of one weight, and its update by SGD with momentum
 GATHER = 0.6  # one weight into a block, forward and backward
-LAYER = 60e3  # what a thinned linear layer costs beside that, whatever its size
+LAYER = 200e3  # what a thinned linear layer costs beside that, whatever its size
 WORTH = 0.95  # thin what takes at most this share of the time
 
 
