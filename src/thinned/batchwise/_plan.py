@@ -1,8 +1,8 @@
 """Which chains of a model are worth thinning, as a function of their shapes, of p and of the batch.
 
 Never a timing: a timing would make the masks depend on the machine. The costs below are rounded from training steps of
-`benchmarks/chains.py` on two cores of a server; they are compared with each other, so a machine that is faster in all of
-them decides the same.
+`benchmarks/chains.py` on two cores of a server; they are compared with each other, so a machine that is faster in all
+of them decides the same.
 """
 
 from collections import Counter
