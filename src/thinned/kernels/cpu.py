@@ -87,8 +87,10 @@ def dropout(
     if not x and n:  # torch's zeros without memory, that forward-mode derivatives hand out
         output.zero_()
         return
-    if input.is_contiguous() and (fresh or output.is_contiguous()) and window is None and not shared_axes:
-        _cpu.dropout(x, y, 0, n, dtype, seed, stream, threshold, bits, scale, shift, fill, threads, number, fresh)
+    rows = window is None or window.shape[1:] == input.shape[1:]  # then the part is one run of the whole's elements
+    if rows and not shared_axes and input.is_contiguous() and (fresh or output.is_contiguous()):
+        start = layout(tuple(input.shape), (), window).start if window else 0
+        _cpu.dropout(x, y, start, n, dtype, seed, stream, threshold, bits, scale, shift, fill, threads, number, fresh)
     else:
         place = layout(tuple(input.shape), shared_axes, window)
         sizes, steps, output_steps, start = input.shape, input.stride(), output.stride(), place.start % 2**64
