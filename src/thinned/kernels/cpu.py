@@ -22,7 +22,7 @@ DTYPES = {
 PATHS = tuple(("portable", "avx2", "avx512")[number] for number in _cpu.available_paths())  # slowest first
 _NUMBERS = {"portable": 0, "avx2": 1, "avx512": 2}
 _BEST = _NUMBERS[PATHS[-1]]
-_THREADED = 1 << 15  # elements; below this the kernel never uses a second thread
+_THREADED = 1 << 15  # elements; below this a second thread does not pay
 Place = tuple[int, int, int, int, int]  # as the extension takes it: addresses of the indices, then sizes
 _KEEP = 6  # the kernel's number for bytes of 0 and 1
 SUBMATRIX_DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16})
@@ -39,6 +39,26 @@ def path() -> str:
         True
     """
     return PATHS[-1]
+
+
+def launch(elements: int, path: str | None, threads: int | None) -> tuple[int, int]:
+    """Return how a kernel is run, in the extension's numbers.
+
+    Args:
+        elements: how much there is to do; for little of it a second thread does not pay.
+        path: code path to force, one of `PATHS`; the fastest one by default.
+        threads: number of threads to force; up to torch's number by default.
+
+    Returns:
+        Threads, and the number of the path.
+
+    Example:
+        >>> launch(10, "portable", None)
+        (1, 0)
+    """
+    if threads is None:
+        threads = 1 if elements <= _THREADED else torch.get_num_threads()
+    return threads, _BEST if path is None else _NUMBERS[path]
 
 
 def dropout(
@@ -79,9 +99,7 @@ def dropout(
         tensor([2., 0., 0., 2.])
     """
     n = input.numel()
-    number = _BEST if path is None else _NUMBERS[path]
-    if threads is None:
-        threads = 1 if n <= _THREADED else torch.get_num_threads()
+    threads, number = launch(n, path, threads)
     dtype, threshold, bits, scale = DTYPES[input.dtype], rate.threshold, rate.bits, rate.scale
     x, y = input.data_ptr(), output.data_ptr()
     if not x and n:  # torch's zeros without memory, that forward-mode derivatives hand out
@@ -125,11 +143,8 @@ def keep(
         tensor([ True, False, False,  True])
     """
     n, y = output.numel(), output.data_ptr()
-    number = _BEST if path is None else _NUMBERS[path]
-    if threads is None:
-        threads = 1 if n <= _THREADED else torch.get_num_threads()
     law = seed, stream, rate.threshold, rate.bits, rate.scale, 0.0, 0.0
-    _cpu.dropout(y, y, start % 2**64, n, _KEEP, *law, threads, number, False)
+    _cpu.dropout(y, y, start % 2**64, n, _KEEP, *law, *launch(n, path, threads), False)
 
 
 def gaussian(
@@ -184,11 +199,8 @@ def _noise(
     x: Tensor, y: Tensor, deviation: float, kind: int, seed: int, stream: int, path: str | None, threads: int | None
 ) -> None:
     n = x.numel()
-    number = _BEST if path is None else _NUMBERS[path]
-    if threads is None:
-        threads = 1 if n <= _THREADED // 4 else torch.get_num_threads()
-    dtype = DTYPES[x.dtype]
-    _cpu.gaussian(x.data_ptr(), y.data_ptr(), 0, n, dtype, seed, stream, deviation, kind, threads, number)
+    how = launch(4 * n, path, threads)  # a normal number costs as much as a few bits
+    _cpu.gaussian(x.data_ptr(), y.data_ptr(), 0, n, DTYPES[x.dtype], seed, stream, deviation, kind, *how)
 
 
 def place(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> Place:
@@ -220,8 +232,8 @@ def place(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> Place:
     )
 
 
-def _launch(matrix: Tensor, path: str | None) -> tuple[int, int, int]:
-    return DTYPES[matrix.dtype], torch.get_num_threads(), _BEST if path is None else _NUMBERS[path]
+def _launch_on(matrix: Tensor, path: str | None) -> tuple[int, int, int]:
+    return DTYPES[matrix.dtype], *launch(matrix.numel(), path, torch.get_num_threads())
 
 
 def gather(matrix: Tensor, block: Tensor, place: Place, path: str | None = None) -> None:
@@ -240,7 +252,7 @@ def gather(matrix: Tensor, block: Tensor, place: Place, path: str | None = None)
         >>> block
         tensor([[3., 5.]])
     """
-    _cpu.gather(matrix.data_ptr(), block.data_ptr(), place, *_launch(matrix, path))
+    _cpu.gather(matrix.data_ptr(), block.data_ptr(), place, *_launch_on(matrix, path))
 
 
 def scatter_add(matrix: Tensor, block: Tensor, place: Place, path: str | None = None) -> None:
@@ -257,7 +269,7 @@ def scatter_add(matrix: Tensor, block: Tensor, place: Place, path: str | None = 
         >>> matrix[1]
         tensor([1., 0., 2.])
     """
-    _cpu.scatter_add(matrix.data_ptr(), block.data_ptr(), place, *_launch(matrix, path))
+    _cpu.scatter_add(matrix.data_ptr(), block.data_ptr(), place, *_launch_on(matrix, path))
 
 
 def sgd(
@@ -284,7 +296,7 @@ def sgd(
         tensor([1.0000, 0.5000, 1.0000])
     """
     state = 0 if momentum is None else momentum.data_ptr()
-    _cpu.sgd(parameter.data_ptr(), state, gradient.data_ptr(), place, step, *_launch(parameter, path))
+    _cpu.sgd(parameter.data_ptr(), state, gradient.data_ptr(), place, step, *_launch_on(parameter, path))
 
 
 def adam(
@@ -313,7 +325,7 @@ def adam(
     """
     first, second, largest = moments
     state = first.data_ptr(), second.data_ptr(), 0 if largest is None else largest.data_ptr()
-    _cpu.adam(parameter.data_ptr(), state, gradient.data_ptr(), place, step, *_launch(parameter, path))
+    _cpu.adam(parameter.data_ptr(), state, gradient.data_ptr(), place, step, *_launch_on(parameter, path))
 
 
 def fresh(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -388,9 +400,7 @@ def dropout_each(
         tensor([2., 0., 0., 2.])
     """
     count, total = len(input), input.numel()
-    if threads is None:
-        threads = 1 if total <= _THREADED else torch.get_num_threads()
-    number = _BEST if path is None else _NUMBERS[path]
+    how = launch(total, path, threads)
     x, y, dtype, law = input.data_ptr(), output.data_ptr(), DTYPES[input.dtype], (rate.threshold, rate.bits, rate.scale)
     size = total // max(count, 1)
-    _cpu.dropout_each(x, y, start, size, count, seeds.ctypes.data, dtype, stream, *law, threads, number)
+    _cpu.dropout_each(x, y, start, size, count, seeds.ctypes.data, dtype, stream, *law, *how)

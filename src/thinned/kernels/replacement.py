@@ -7,18 +7,10 @@ import torch
 from torch import Tensor
 
 from thinned.kernels import _cpu
-from thinned.kernels.cpu import PATHS
+from thinned.kernels.cpu import launch
 from thinned.masks import Rate
 
 NEGATIVE, SUM = -1, -2  # faults of lengths: one is negative; they do not add up to the number of values
-_NUMBERS = {"portable": 0, "avx2": 1, "avx512": 2}
-_THREADED = 1 << 15  # items; below this a second thread does not pay
-
-
-def _how(items: int, path: str | None, threads: int | None) -> tuple[int, int]:
-    if threads is None:
-        threads = torch.get_num_threads() if items > _THREADED else 1
-    return threads, _NUMBERS[PATHS[-1] if path is None else path]
 
 
 def segments(
@@ -59,7 +51,7 @@ def segments(
     new_lengths = torch.empty_like(lengths)
     starts = torch.empty(2 * -(-count // _cpu.SEGMENT_BLOCK), dtype=torch.int64, device="cpu")
     shape = lengths.element_size(), count, items
-    law = start % 2**64, seed, stream, rate.threshold, rate.bits, *_how(items + count, path, threads)
+    law = start % 2**64, seed, stream, rate.threshold, rate.bits, *launch(items + count, path, threads)
     total = _cpu.count_segments(lengths.data_ptr(), new_lengths.data_ptr(), starts.data_ptr(), *shape, *law)
     if total < 0:
         return total
@@ -96,7 +88,7 @@ def items(
         tensor([ 5, -1, -1,  8])
     """
     result, n = torch.empty_like(values), values.numel()
-    law = start % 2**64, seed, stream, rate.threshold, rate.bits, *_how(n, path, threads)
+    law = start % 2**64, seed, stream, rate.threshold, rate.bits, *launch(n, path, threads)
     _cpu.replace_items(values.data_ptr(), result.data_ptr(), n, id, values.element_size(), *law)
     return result
 
