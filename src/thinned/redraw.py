@@ -17,7 +17,7 @@ from thinned import ops
 from thinned._errors import KindError
 from thinned.kernels import cpu, tensor
 from thinned.masks import Rate, Window, layout
-from thinned.ops._words import Word, as_int
+from thinned.ops._words import Word, as_int, frozen
 
 Map = Callable[[Tensor], Tensor]
 AnyRate = Rate | ops.TracedRate
@@ -67,13 +67,7 @@ def words(input: Tensor, seed: Word | None, stream: Word, generator: torch.Gener
     if torch.compiler.is_compiling() or (isinstance(seed, int) and isinstance(stream, int)):
         return seed, stream
     readable = input.is_cpu and not traced(input)
-    return _frozen(seed, readable), _frozen(stream, readable)
-
-
-def _frozen(word: Word, readable: bool) -> Word:  # backward must see it as it is now
-    if isinstance(word, int):
-        return word
-    return as_int(word) if readable else word.clone()
+    return frozen(seed, readable), frozen(stream, readable)
 
 
 class _Redrawn(torch.autograd.Function):

@@ -10,6 +10,7 @@ from thinned.ops._library import traced_rate as traced_rate
 from thinned.ops._replacement import keep as keep
 from thinned.ops._replacement import replace as replace
 from thinned.ops._words import HIGHEST as HIGHEST
+from thinned.ops._words import as_int as as_int
 from thinned.ops._words import draw as draw
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "HIGHEST",
     "PENDING",
     "TracedRate",
+    "as_int",
     "draw",
     "dropout",
     "keep",

@@ -22,7 +22,7 @@ from thinned.masks import rate as _rate
 from thinned.ops import _library
 from thinned.ops._kernel import Law, run
 from thinned.ops._library import TracedRate
-from thinned.ops._words import Word, as_int, as_tensor, draw, draw_int
+from thinned.ops._words import Word, as_tensor, draw, draw_int, frozen
 
 DTYPES = frozenset(cpu.DTYPES)
 PENDING = "thinned.pending"  # what a node's metadata says until its backward has run; see keys.py
@@ -181,7 +181,7 @@ def dropout(
     if seed is None:
         seed = draw_int(generator) if plain and input.is_cpu else draw(input.device, generator)
     if type(seed) is not int or type(stream) is not int:  # backward must see them as they are now
-        seed, stream = _frozen(seed, plain and input.is_cpu), _frozen(stream, plain and input.is_cpu)
+        seed, stream = frozen(seed, plain and input.is_cpu), frozen(stream, plain and input.is_cpu)
     law: Law = rate, seed, stream, shared_axes, window  # type: ignore[assignment]  # outside a graph these are no tensors
     if (input.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0:
         return _apply(torch._C._functorch.unwrap_if_dead(input), law, inplace)  # type: ignore[no-any-return]
@@ -220,9 +220,3 @@ def _must_copy(input: Tensor) -> bool:
     if input.is_inference() and not torch.is_inference_mode_enabled():
         return True
     return any(step == 0 and size > 1 for size, step in zip(input.shape, input.stride(), strict=True))
-
-
-def _frozen(word: Word, readable: bool) -> Word:
-    if isinstance(word, int):
-        return word
-    return as_int(word) if readable else word.clone()

@@ -89,6 +89,25 @@ def as_int(word: Word) -> int:
     return int(word) & HIGHEST
 
 
+def frozen(word: Word, readable: bool) -> Word:
+    """Return a word as it is now, whatever is done to its tensor until backward.
+
+    Args:
+        word: a 64-bit word.
+        readable: whether it lies on the CPU and can be read at once.
+
+    Returns:
+        An int, or a tensor of its own.
+
+    Example:
+        >>> frozen(torch.tensor(3), readable=True)
+        3
+    """
+    if isinstance(word, int):
+        return word
+    return as_int(word) if readable else word.clone()
+
+
 def as_tensor(word: Word, device: torch.device) -> Tensor:
     """Return a word as a tensor.
 
