@@ -5,15 +5,83 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thinned import ops, redraw
-from thinned._errors import RangeError
-from thinned.functional._dropout import _nothing_kept as nothing_kept
-from thinned.functional._dropout import _word
+from thinned import _check, ops, redraw
+from thinned._errors import KindError, RangeError
 from thinned.masks import Window
 from thinned.masks import rate as _rate
 from thinned.redraw import AnyRate, Word, realised, unscaled
 
 Given = tuple[Word | None, Word, torch.Generator | None, Window | None]  # seed, stream, generator, window
+
+
+def check_one_source(seed: object, generator: object) -> None:
+    """Refuse randomness from two sources.
+
+    Args:
+        seed, generator: arguments of a function.
+
+    Raises:
+        RangeError: both are given.
+
+    Example:
+        >>> check_one_source(1, None)
+    """
+    if seed is not None and generator is not None:
+        raise RangeError("`seed` and `generator` must not both be given, but got both.")
+
+
+def checked_words(seed: Word | None, stream: Word, generator: torch.Generator | None) -> tuple[Word | None, Word]:
+    """Check `seed`, `stream` and `generator`.
+
+    Args:
+        seed, stream, generator: as in `dropout`.
+
+    Returns:
+        Seed and stream, integers as unsigned words.
+
+    Raises:
+        RangeError, KindError: one of them breaks its rule.
+
+    Example:
+        >>> checked_words(None, -1, None) == (None, 2**64 - 1)
+        True
+    """
+    check_one_source(seed, generator)
+    return None if seed is None else _word(seed, "seed"), _word(stream, "stream")
+
+
+def _word(word: Word, name: str) -> Word:
+    if type(word) is int or not isinstance(word, Tensor):
+        return _check.word64(word, name)
+    if word.dtype != torch.int64 or word.dim() != 0:
+        raise KindError(
+            f"`{name}` must be an integer or an int64 0-dim tensor, but got a tensor of dtype {word.dtype} and shape "
+            f"{tuple(word.shape)}."
+        )
+    return word
+
+
+def nothing_kept(input: Tensor, inplace: bool) -> Tensor:
+    """Return what is left of a tensor at p = 1.
+
+    It is selected: the gradient is +0.0 even where the upstream one is inf or nan, and nothing of the input is kept.
+
+    Args:
+        input: floating or complex tensor.
+        inplace: write into it.
+
+    Returns:
+        Zeros like `input`; `input` itself when in place.
+
+    Example:
+        >>> nothing_kept(torch.tensor([float("nan")]), False)
+        tensor([0.])
+    """
+    if input.dtype not in ops.DTYPES:
+        raise ops.unfit(input)
+    if inplace:  # torch's `zero_` would pass over an expanded tensor, where its own dropout does not
+        return input.copy_(torch.zeros((), dtype=input.dtype, device=input.device))
+    return torch.where(torch.zeros((), dtype=torch.bool, device=input.device), input, 0.0)
 
 
 class Randomness(NamedTuple):
@@ -53,11 +121,7 @@ def randomness(
         True
     """
     redraw.check(input, window)
-    if seed is not None:
-        if generator is not None:
-            raise RangeError("`seed` and `generator` must not both be given, but got both.")
-        seed = _word(seed, "seed")
-    return Randomness(seed, _word(stream, "stream"), generator, window)
+    return Randomness(*checked_words(seed, stream, generator), generator, window)
 
 
 def rate(p: float) -> AnyRate:
@@ -76,4 +140,15 @@ def rate(p: float) -> AnyRate:
     return ops.traced_rate(p) if torch.compiler.is_compiling() else _rate(p)
 
 
-__all__ = ["AnyRate", "Given", "Randomness", "nothing_kept", "randomness", "rate", "realised", "unscaled"]
+__all__ = [
+    "AnyRate",
+    "Given",
+    "Randomness",
+    "check_one_source",
+    "checked_words",
+    "nothing_kept",
+    "randomness",
+    "rate",
+    "realised",
+    "unscaled",
+]

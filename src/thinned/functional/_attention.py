@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from thinned import _check
-from thinned.functional._dropout import Word, dropout
+from thinned.functional._dropout import dropout
 from thinned.masks import Window
+from thinned.redraw import Word
 
 
 def scaled_dot_product_attention(

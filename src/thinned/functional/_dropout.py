@@ -9,11 +9,12 @@ from torch import Tensor
 
 from thinned import _check, ops, redraw
 from thinned._errors import KindError, RangeError
+from thinned.functional._arguments import checked_words, nothing_kept
 from thinned.kernels import tensor as _tensor
 from thinned.masks import Rate, Window
 from thinned.masks import rate as _rate
+from thinned.redraw import Word
 
-Word = int | Tensor
 MODES = ("upscale_in_train", "downscale_in_infer")
 
 
@@ -86,15 +87,12 @@ def dropout(
     if not training or law.threshold == 0:
         return input
     if law.scale == math.inf:
-        return _nothing_kept(input, inplace)
+        return nothing_kept(input, inplace)
     if type(shared_axes) is not tuple or (shared_axes and {*map(type, shared_axes)} != {int}):
         shared_axes = _check.axis_list(shared_axes)
-    if seed is not None:
-        if generator is not None:
-            raise RangeError("`seed` and `generator` must not both be given, but got both.")
-        seed = _word(seed, "seed")
-    if type(stream) is not int or stream:  # a tensor is not compared: its value may be on another device, or batched
-        stream = _word(stream, "stream")
+    # A tensor is not compared: its value may be on another device, or batched.
+    if seed is not None or type(stream) is not int or stream:
+        seed, stream = checked_words(seed, stream, generator)
     if window is not None and not (torch.compiler.is_compiling() or issubclass(type(window), Window)):
         raise KindError(f"`window` must be a Window or None, but got window={window!r}.")
     return ops.dropout(input, law, seed, stream, shared_axes, window, inplace, generator)
@@ -110,26 +108,6 @@ def _downscaled(input: Tensor, law: redraw.AnyRate, inplace: bool, exact: bool) 
     return input.copy_(result) if inplace else result
 
 
-def _word(word: Word, name: str) -> Word:
-    if type(word) is int or not isinstance(word, Tensor):
-        return _check.word64(word, name)
-    if word.dtype != torch.int64 or word.dim() != 0:
-        raise KindError(
-            f"`{name}` must be an integer or an int64 0-dim tensor, but got a tensor of dtype {word.dtype} and shape "
-            f"{tuple(word.shape)}."
-        )
-    return word
-
-
-def _nothing_kept(input: Tensor, inplace: bool) -> Tensor:
-    # These select: the gradient is +0.0 even where the upstream one is inf or nan, and nothing of the input is kept.
-    if input.dtype not in ops.DTYPES:
-        raise ops.unfit(input)
-    if inplace:  # torch's `zero_` would pass over an expanded tensor, where its own dropout does not
-        return input.copy_(torch.zeros((), dtype=input.dtype, device=input.device))
-    return torch.where(torch.zeros((), dtype=torch.bool, device=input.device), input, 0.0)
-
-
 def _masked(input: Tensor, law: Rate | ops.TracedRate, training: bool, inplace: bool, mask: Tensor) -> Tensor:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
@@ -142,7 +120,7 @@ def _masked(input: Tensor, law: Rate | ops.TracedRate, training: bool, inplace: 
     if not training:
         return input
     if law.p == 1.0:
-        return _nothing_kept(input, inplace)
+        return nothing_kept(input, inplace)
     if input.dtype not in ops.DTYPES:
         raise ops.unfit(input)
     result = _tensor.select(input, mask, 1.0 if law.scale == 1.0 else 1 / (1 - law.p))

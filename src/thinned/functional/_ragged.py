@@ -11,11 +11,12 @@ from torch._compile import _disable_dynamo
 
 from thinned import ops
 from thinned._errors import KindError, RangeError
-from thinned.functional._dropout import Word, _word
+from thinned.functional._arguments import checked_words
 from thinned.kernels import replacement as _kernels
 from thinned.kernels import tensor as _tensor
 from thinned.masks import Rate, Window, layout
 from thinned.masks import rate as _rate
+from thinned.redraw import Word
 
 DTYPES = (torch.int32, torch.int64)
 Ids = Tensor | Sequence[Tensor]
@@ -151,10 +152,9 @@ def fault(kind: int, values: Tensor) -> RangeError:
 def _words(
     device: torch.device, seed: Word | None, stream: Word, generator: torch.Generator | None
 ) -> tuple[Word, Word]:
-    if seed is not None and generator is not None:
-        raise RangeError("`seed` and `generator` must not both be given, but got both.")
-    words = (ops.draw(device, generator) if seed is None else _word(seed, "seed")), _word(stream, "stream")
-    return words if device.type != "cpu" else (int(words[0]) & ops.HIGHEST, int(words[1]) & ops.HIGHEST)
+    seed, stream = checked_words(seed, stream, generator)
+    words = ops.draw(device, generator) if seed is None else seed, stream
+    return words if device.type != "cpu" else (ops.as_int(words[0]), ops.as_int(words[1]))
 
 
 def _given(mask: Tensor, count: int, like: Tensor, others: tuple[Any, ...]) -> Tensor:

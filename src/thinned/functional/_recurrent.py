@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from thinned._errors import RangeError
-from thinned.functional._dropout import Word, dropout
+from thinned.functional._dropout import dropout
 from thinned.masks import Window, rate
+from thinned.redraw import Word
 
 
 def zoneout(

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from thinned import _check, ops
 from thinned._errors import KindError, RangeError
-from thinned.functional._dropout import Word, _word
+from thinned.functional._arguments import checked_words
 from thinned.kernels import tensor as _tensor
 from thinned.masks import Layout, Rate, Window, layout
 from thinned.masks import rate as _rate
+from thinned.redraw import Word
 
 Replacement = float | complex | str | Tensor
 STATISTICS = ("mean", "median")
@@ -69,11 +70,7 @@ def replacement_dropout(
     if input.dtype not in ops.DTYPES:
         raise ops.unfit(input)
     _fits(value, input)
-    if seed is not None:
-        if generator is not None:
-            raise RangeError("`seed` and `generator` must not both be given, but got both.")
-        seed = _word(seed, "seed")
-    stream = _word(stream, "stream")
+    seed, stream = checked_words(seed, stream, generator)
     if input.layout is not torch.strided:
         if inplace:
             raise RangeError("`inplace` must be false for sparse tensors, but got inplace=True.")

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from thinned import _check, ops, redraw
 from thinned._errors import KindError, RangeError
-from thinned.functional._arguments import AnyRate, rate
-from thinned.functional._dropout import _word, dropout
+from thinned.functional._arguments import AnyRate, checked_words, rate
+from thinned.functional._dropout import dropout
 from thinned.kernels import tensor as _tensor
 from thinned.masks import Window
 from thinned.redraw import Word
@@ -72,9 +72,7 @@ def _keep(
     window: Window | None = None,
 ) -> Tensor:
     seed, stream, generator = given
-    if seed is not None and generator is not None:
-        raise RangeError("`seed` and `generator` must not both be given, but got both.")
-    words = redraw.words(input, None if seed is None else _word(seed, "seed"), _word(stream, "stream"), generator)
+    words = redraw.words(input, *checked_words(seed, stream, generator), generator)
     if law.threshold == 0 or law.p == 1:
         return torch.full((1,) * len(shape), law.p != 1, device=input.device)
     return redraw.keep(input, shape, law, *words, (), window)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from thinned import _check, ops
 from thinned._errors import KindError, RangeError
+from thinned.functional._arguments import check_one_source
 from thinned.functional._ragged import Ragged, fault
 from thinned.kernels import replacement as _kernels
 from thinned.masks import Mask, element_words
@@ -85,8 +86,7 @@ def subsample(
     data = Ragged(values, lengths, None, False)
     if kind := _kernels.lengths_fault(data.lengths, data.values.numel()):
         raise fault(kind, data.values)
-    if seed is not None and generator is not None:
-        raise RangeError("`seed` and `generator` must not both be given, but got both.")
+    check_one_source(seed, generator)
     word = int(ops.draw(torch.device("cpu"), generator)) if seed is None else _check.word64(seed, "seed")
     rows = torch.repeat_interleave(torch.arange(data.lengths.numel()), data.lengths)  # of each value
     if by == "rows":
