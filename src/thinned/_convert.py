@@ -11,6 +11,7 @@ from thinned import _check, nn
 from thinned._errors import KindError
 from thinned.batchwise import Chain
 from thinned.batchwise._plan import ChainPlan, chains
+from thinned.batchwise._structure import patched
 
 # torch's type -> how to make its replacement. Exact types only: a subclass may do something else in its forward.
 RULES: dict[type[torch.nn.Module], Callable[[float, bool], torch.nn.Module]] = {
@@ -23,8 +24,6 @@ RULES: dict[type[torch.nn.Module], Callable[[float, bool], torch.nn.Module]] = {
 }
 OWN = tuple(RULES.values())
 Module = TypeVar("Module", bound=torch.nn.Module)
-
-_PATCHES = frozenset({"forward", "_compiled_call_impl"})  # set on the instance, these would go on calling the old layer
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def _site(path: str, module: torch.nn.Module) -> Site | None:
         return Site(path, kind.__name__, module.p, "done", "already a layer of thinned")  # type: ignore[arg-type]
     if kind in RULES:
         p = _check.probability(module.p)
-        if _patched(module):
+        if patched(module):
             return Site(path, kind.__name__, p, "keep", "the forward of this instance was replaced or compiled")
         return Site(path, kind.__name__, p, "swap", "same distribution, no stored mask")
     if isinstance(module, torch.nn.modules.dropout._DropoutNd):
@@ -154,10 +153,6 @@ def _check_module(model: object) -> None:
         raise KindError(f"`model` must be a torch.nn.Module, but got {type(model).__name__}.")
 
 
-def _patched(module: torch.nn.Module) -> bool:
-    return not _PATCHES.isdisjoint(vars(module))
-
-
 def _swapped(module: torch.nn.Module) -> torch.nn.Module:
     new = RULES[type(module)](module.p, module.inplace)  # type: ignore[arg-type]
     return _taking_over(new, module, without="p")
@@ -210,7 +205,7 @@ def convert(
     Chain(groups=groups, units=units, multiple_of=multiple_of)
     found = list(chains(model, batch_size, groups, multiple_of)) if batchwise else []
     new: dict[torch.nn.Module, torch.nn.Module] = {
-        module: _swapped(module) for module in model.modules() if type(module) in RULES and not _patched(module)
+        module: _swapped(module) for module in model.modules() if type(module) in RULES and not patched(module)
     }
     for chain in found:
         if isinstance(chain.module, Chain):

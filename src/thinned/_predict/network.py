@@ -13,8 +13,9 @@ from torch.nn import functional as torchs
 from torch.overrides import TorchFunctionMode
 
 from thinned import _check, functional, keys, nn
-from thinned._convert import RULES, _patched, _swapped
+from thinned._convert import RULES, _swapped
 from thinned._errors import KindError, RangeError
+from thinned.batchwise._structure import patched
 from thinned.functional._attention import attention_values, attention_weights
 from thinned.functional._dropout import MODES
 from thinned.kernels import cpu
@@ -281,5 +282,5 @@ def _refuse(model: torch.nn.Module) -> None:
         if isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.p:
             if type(module) not in RULES:
                 raise KindError(f"{name} cannot be keyed: there is no rule for this type of layer.")
-            if _patched(module):
+            if patched(module):
                 raise KindError(f"{name} cannot be keyed: the forward of this instance was replaced or compiled.")

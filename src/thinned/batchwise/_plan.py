@@ -64,9 +64,7 @@ class ChainPlan:
         return 1 - sum(k * left for _, _, k, left in alone) / self.dense
 
 
-def chains(
-    model: nn.Module, batch: int = 100, groups: int = 1, multiple_of: int = 1, path: str = ""
-) -> Iterator[ChainPlan]:
+def chains(model: nn.Module, batch: int = 100, groups: int = 1, multiple_of: int = 1) -> Iterator[ChainPlan]:
     """Yield a plan for each chain of a model, outermost `nn.Sequential`s first.
 
     Args:
@@ -74,7 +72,6 @@ def chains(
         batch: examples of a training step.
         groups: patterns for each batch.
         multiple_of: what the number of kept units is rounded to.
-        path: the model's own name.
 
     Yields:
         Plans; a chain without dropout has none.
@@ -102,7 +99,7 @@ def chains(
         for name, child in inner:
             yield from walk(child, name)
 
-    return walk(model, path)
+    return walk(model, "")
 
 
 def _plan(

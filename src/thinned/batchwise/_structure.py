@@ -40,7 +40,7 @@ ELEMENTWISE = frozenset(
     }
 )
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_PATCHES = ("forward", "_compiled_call_impl")
+_PATCHES = frozenset({"forward", "_compiled_call_impl"})  # set on the instance, these would go on calling the old layer
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,25 @@ def watched(module: nn.Module) -> bool:
         True
     """
     state = vars(module)
-    return any(state.get(name) for name in _HOOKS) or any(name in state for name in _PATCHES)
+    return any(state.get(name) for name in _HOOKS) or patched(module)
+
+
+def patched(module: nn.Module) -> bool:
+    """Tell whether the forward of this one layer was replaced or compiled.
+
+    Args:
+        module: the layer.
+
+    Returns:
+        True if its class does not say what it does.
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> layer.forward = print
+        >>> patched(layer)
+        True
+    """
+    return not _PATCHES.isdisjoint(vars(module))
 
 
 def keeps_zero(module: nn.Module) -> bool:
