@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import thinned
+
 SOURCE = Path(__file__).parents[1] / "src" / "thinned"
 
 # Each line may import from the lines above it. Names on one line do not import each other. `__init__` is the public
@@ -168,3 +170,19 @@ def test_importing_the_package_brings_none_of_the_extras():
     brought = set(done.stdout.split())
     assert "thinned" in brought
     assert brought.isdisjoint(HEAVY)
+
+
+def test_what_works_on_whole_models_is_loaded_when_it_is_asked_for():
+    program = (
+        "import sys, thinned; early = set(sys.modules); assert set(thinned.__all__) <= set(dir(thinned)); "
+        "[getattr(thinned, name) for name in thinned.__all__]; "
+        "print(*(f'thinned.{name}' in early for name in ('_audit', '_predict', 'batchwise', 'optim')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["False"] * 4
+
+
+def test_an_unknown_name_is_no_attribute():
+    with pytest.raises(AttributeError, match="module 'thinned' has no attribute 'droput'"):
+        thinned.droput  # noqa: B018
