@@ -17,7 +17,7 @@ from thinned.ops import PENDING
 from thinned.submatrix import Place
 
 # Elements of a weight that are gathered at a time. One piece of memory serves all layers, forward and backward: it
-# stays in the cache, nothing that is gathered is kept for backward, and there are no fresh pages to be faulted in.
+# stays in the cache, nothing of it is kept for backward, and there are no fresh pages to be faulted in.
 PIECE = 1 << 25
 # Below this, products are so short that gathering again shows, and activations so small that they hardly count: the
 # block is kept for backward then.
@@ -165,7 +165,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     )
 
 
-# It costs 5 us, and is of use only where somebody means to differentiate the gradient: it says that it cannot be done.
+# It costs time, and is of use only where somebody means to differentiate the gradient: it says that it cannot be done.
 _backward_once = once_differentiable(_backward)
 
 
