@@ -78,7 +78,7 @@ def load(
         root = _download.cache(name) if root is None else root
         _download.fetch(name, root, on_progress=on_progress)
     if root is None:
-        raise DataError(f"`root` must be the folder with the files of {name}, but got root=None.")
+        raise DataError(f"`root` must be the folder with the files of {name}, but got root=None; name it (--data DIR).")
     return formats.called(name, FOLDERS[name], options, root)
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from thinned import _check, philox
 from thinned._errors import DataError
+from thinned.data._sparse import Sparse
 
 Task = Literal["classification", "regression", "text"]
 Inputs = Any  # an array or a `Sparse`; Any, so that whoever knows which need not say so
@@ -122,6 +123,20 @@ class Dataset:
     def outputs(self) -> int:
         """Number of outputs that a network for these data has: one for each class, or one for a regression."""
         return self.classes or 1
+
+    def dense(self) -> "Dataset":
+        """Return the data with inputs that are arrays, if they are sparse.
+
+        Returns:
+            The data set; itself if its inputs are arrays.
+
+        Raises:
+            RangeError: the arrays would take more than 4 GiB.
+        """
+        if not isinstance(self.train.inputs, Sparse):
+            return self
+        train, test = (Split(part.inputs.dense(), part.targets) for part in (self.train, self.test))
+        return replace(self, train=train, test=test)
 
 
 def ranked(count: int, seed: int, stream: int) -> NDArray[np.uint32]:

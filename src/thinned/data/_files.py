@@ -15,7 +15,7 @@ from thinned._errors import DataError
 
 GZIP = b"\x1f\x8b"
 LIMIT = 2**30  # bytes of one file, unpacked
-LINE = 2**22  # bytes of one line
+LINE = 2**20  # bytes of one line
 HEAD = 2**16  # bytes by which a format is recognised
 CHUNK = 2**20
 

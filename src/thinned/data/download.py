@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -150,8 +149,8 @@ def fetch(name: str, root: str | PathLike[str], *, on_progress: Callable[[str, i
         except (OSError, ValueError, HTTPException, _Broken) as error:  # URLError is an OSError
             reason = str(getattr(error, "reason", error)).partition("\n")[0].rstrip(".")
             raise DataError(
-                f"{file.name} of {name} could not be downloaded from {source.address}: {reason}; get the files yourself "
-                "and name their folder (--data DIR)."
+                f"{file.name} of {name} could not be downloaded from {source.address}: {reason}; get the files "
+                "yourself and name their folder (--data DIR)."
             ) from error
 
 
@@ -170,10 +169,10 @@ def _get(address: str, file: File, root: Path, on_progress: Callable[[str, int, 
     _check_address(address)
     digest = hashlib.sha256()
     done = 0
-    part, part_name = tempfile.mkstemp(prefix=f".{file.name}.", dir=root)
+    part = root / f".{file.name}.{os.getpid()}"
     try:
         with (
-            os.fdopen(part, "wb") as out,
+            part.open("wb") as out,
             request.build_opener(Redirects).open(address, timeout=PATIENCE) as answer,
         ):
             while piece := answer.read(min(CHUNK, file.size + 1 - done)):
@@ -190,9 +189,9 @@ def _get(address: str, file: File, root: Path, on_progress: Callable[[str, int, 
             raise _Broken(f"it must have {file.size} bytes, but {done} came")
         if digest.hexdigest() != file.sha256:
             raise _Broken(f"its SHA-256 must be {file.sha256}, but is {digest.hexdigest()}")
-        os.replace(part_name, root / file.name)
+        os.replace(part, root / file.name)
     except BaseException:
-        Path(part_name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 

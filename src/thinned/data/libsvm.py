@@ -20,8 +20,10 @@ from thinned.data import _files
 from thinned.data._dataset import Dataset, supervised
 from thinned.data._sparse import Sparse
 
-NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"  # one way to match: no backtracking
-LINE = re.compile(rb"[ \t]*" + NUMBER + rb"(?:[ \t]+qid:\d+)?(?:[ \t]+\d{1,9}:" + NUMBER + rb")*[ \t]*(?:#.*)?\r?\n?")
+NUMBER = rb"[-+]?(?:\d{1,64}(?:\.\d{0,64})?|\.\d{1,64})(?:[eE][-+]?\d{1,9})?"  # bounded, as backtracking is then
+LINE = re.compile(
+    rb"[ \t]*" + NUMBER + rb"(?:[ \t]+qid:\d{1,18})?(?:[ \t]+\d{1,9}:" + NUMBER + rb")*[ \t]*(?:#.*)?\r?\n?"
+)
 BLANK = re.compile(rb"[ \t]*(?:#.*)?\r?\n?")
 FEATURES = 2**26  # an embedding of one number for each takes 256 MiB
 
@@ -96,8 +98,8 @@ def read(
     if features is not None and features < most:
         raise DataError(f"`features` must be at least {most}, which occurs in {path}, but got features={features}.")
     width = most if features is None else features
-    if not 1 <= width <= FEATURES:
-        raise DataError(f"{paths[0]} must have from 1 to {FEATURES} features, but has {width}; check its indices.")
+    if width > FEATURES:
+        raise DataError(f"{paths[0]} must have at most {FEATURES} features, but has {width}; check its indices.")
     parts = [_part(each, loaded[2 * i], loaded[2 * i + 1], width) for i, each in enumerate(paths)]
     return supervised(_files.stem(paths[0]), parts[0], parts[1] if test is not None else None, task=task)
 
@@ -125,6 +127,4 @@ def _part(path: Path, matrix: Any, targets: NDArray[np.float64], features: int) 
     ids, offsets, weights = matrix.indices, matrix.indptr, matrix.data
     if not (np.isfinite(weights).all() and np.isfinite(targets).all() and (abs(targets) < 3e38).all()):
         raise DataError(f"{path} must hold numbers that float32 can hold, but holds larger ones; scale them.")
-    if len(ids) and ids.min() < 0:
-        raise DataError(f"{path} must have indices from 1 on, but has index 0; take zero_based=True.")
     return Sparse(ids.astype(np.int64), offsets.astype(np.int64), weights.astype(np.float32), features), targets

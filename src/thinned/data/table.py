@@ -70,7 +70,7 @@ def read(
             whole numbers with at most 100 values.
         target: name of the target's column, or its number: from 0 on or, if negative, from the end.
         drop: names or numbers of columns to leave out.
-        header: whether the first line has names; None for yes if a column has a word there and a number below.
+        header: whether the first line has names; None for yes if it has words alone, and the next has a number.
         delimiter: what separates columns, ``" "`` for any blanks; None for semicolons or commas, if the first line has
             one, a tab if the file is named ``.tsv``, or blanks.
 
@@ -225,8 +225,12 @@ def _rows(path: Path, delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
 
 
 def _has_header(early: Sequence[tuple[int, list[str]]]) -> bool:
-    rows = [[NUMBER.fullmatch(cell) is not None for cell in row] for _, row in early]
-    return len(rows) == 2 and any(not above and below for above, below in zip(*rows, strict=False))
+    """Say whether the first of two lines has names: words alone, and below some a number."""
+    if len(early) < 2:
+        return False
+    (_, above), (_, below) = early
+    words = all(NUMBER.fullmatch(cell) is None and cell.strip().casefold() not in MISSING[1:] for cell in above)
+    return words and any(NUMBER.fullmatch(cell) for cell in below)
 
 
 def _column(path: Path, column: Column, names: Sequence[str], width: int, option: str) -> int:
