@@ -164,7 +164,7 @@ def test_defaults_agree_with_those_of_python(monkeypatch):
         (["--name", "../x"], "but got name='../x'."),
         (
             ["--data", "/nowhere"],
-            "/nowhere must be a folder with the files of MNIST or CIFAR-10, or one .bin file of CIFAR-10, but there is",
+            "/nowhere must be a file or a folder with data, but there is none; check the path.",
         ),
         (["--nonsense"], "No such option '--nonsense'."),
     ],

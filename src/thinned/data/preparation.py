@@ -138,9 +138,7 @@ def windows(split: Split, steps: int) -> Split:
     """
     pieces = len(split.targets) // _check.positive(steps, "steps")
     if pieces == 0:
-        raise RangeError(
-            f"`steps` must be at most {len(split.targets)}, the length of the text, but got steps={steps}."
-        )
+        raise RangeError(f"`steps` must be at most {len(split.targets)}, as long as the text, but got steps={steps}.")
     inputs, targets = (part[: pieces * steps].reshape(pieces, steps) for part in (split.inputs, split.targets))
     return Split(inputs, targets)
 
