@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from files_of_data import WHOLE
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinned import data
@@ -68,6 +68,7 @@ def read(content, name, **options):
 
 
 @pytest.mark.parametrize("kind", WHOLE)
+@settings(deadline=None)
 @given(
     cut=st.floats(0, 1),
     changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255) | st.sampled_from(WORDS)), max_size=4),
@@ -89,6 +90,7 @@ def test_mutated_files_give_data_or_a_sentence(kind, cut, changes, packed, tell)
     read(gzip.compress(damaged, 1) if packed else bytes(damaged), name, **options)
 
 
+@settings(deadline=None)
 @given(content=st.binary(max_size=200), format=st.sampled_from([name for name in FORMATS if name != "idx"]))
 def test_noise_gives_data_or_a_sentence(content, format):
     read(content, "noise", format=format)
@@ -115,6 +117,7 @@ PROGRAM = [
 ]
 
 
+@settings(deadline=None)
 @given(program=st.lists(st.sampled_from(PROGRAM), max_size=24))
 def test_any_program_of_a_pickle_gives_data_or_a_sentence(program):
     read(b"\x80\x02" + b"".join(program) + b".", "pickle", format="cifar10")

@@ -134,7 +134,7 @@ def test_subsample():
     np.testing.assert_array_equal(few.targets, whole.targets[places])
     assert not np.array_equal(data.subsample(whole, 100, seed=2).inputs, few.inputs)
     assert len(data.subsample(whole, 10**9).targets) == 500
-    # Half of 100 are expected in each half of the data; five standard deviations are 5 sqrt(100 / 4 * 400 / 499) = 22.4.
+    # Half of 100 are expected in each half of the data; 5 standard deviations are 5 sqrt(100 / 4 * 400 / 499) = 22.4.
     assert abs(sum(place < 250 for place in places) - 50) < 22.4
     with pytest.raises(RangeError, match=r"`count` must be at least 1, but got count=0\."):
         data.subsample(whole, 0)

@@ -13,8 +13,8 @@ from thinned.data._dataset import Dataset as Dataset
 from thinned.data._dataset import Scaling as Scaling
 from thinned.data._dataset import Split as Split
 from thinned.data._sparse import Sparse as Sparse
-from thinned.data.augment import augment as augment
-from thinned.data.augment import crop_centre as crop_centre
+from thinned.data._augment import augment as augment
+from thinned.data._augment import crop_centre as crop_centre
 from thinned.data.formats import FORMATS as FORMATS
 from thinned.data.formats import read as read
 from thinned.data.preparation import standardise as standardise

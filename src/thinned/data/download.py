@@ -163,7 +163,11 @@ def _get(address: str, file: File, root: Path, on_progress: Callable[[str, int, 
 
     class Redirects(request.HTTPRedirectHandler):
         def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
-            _check_address(newurl)
+            try:
+                _check_address(newurl)
+            except _Broken:
+                fp.close()
+                raise
             return super().redirect_request(req, fp, code, msg, headers, newurl)
 
     _check_address(address)
