@@ -9,12 +9,12 @@ from typing import Any
 from thinned._errors import DataError
 from thinned.data import artificial, cifar, digits, formats, idx
 from thinned.data import download as _download
+from thinned.data._augment import augment as augment
+from thinned.data._augment import crop_centre as crop_centre
 from thinned.data._dataset import Dataset as Dataset
 from thinned.data._dataset import Scaling as Scaling
 from thinned.data._dataset import Split as Split
 from thinned.data._sparse import Sparse as Sparse
-from thinned.data._augment import augment as augment
-from thinned.data._augment import crop_centre as crop_centre
 from thinned.data.formats import FORMATS as FORMATS
 from thinned.data.formats import read as read
 from thinned.data.preparation import standardise as standardise
