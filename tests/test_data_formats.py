@@ -486,7 +486,7 @@ TABLES = {
     "nan label first": ("1,nan\n3,4\n", {}, r"must have a target for every example, but line 1 has 'nan'; fill it in"),
     "missing": ("a,b\n1,2\n,4\n", {}, r"must hold finite numbers, but line 3 has ''; fill it in"),
     "too large": ("1e60,2\n3,4\n", {}, r"must hold finite numbers, but line 1 has 'too large for float32'; fill it in"),
-    "large target": ("1,2e60\n3,4.5\n", {}, r"must have targets that float32 can hold, but has 2e\+60; scale them"),
+    "large target": ("1,2e60\n3,4.5\n", {}, r"must hold finite numbers, but line 1 has 'too large for float32'; fill"),
     "underscore": ("1_000,2\n3,4\n", {}, r"must hold finite numbers, but line 1 has '1_000'; fill it in"),
     "words": (
         "1,x,2\n3,y,4\n",
@@ -636,6 +636,14 @@ def test_memory_follows_the_limit_not_what_is_packed(put, monkeypatch, kind):
             assert tracemalloc.get_traced_memory()[1] < 2**23
         finally:
             tracemalloc.stop()
+
+
+def test_what_packs_too_well_is_a_bomb(put):
+    path = put(gzip.compress(b"1,1\n" * 2**19))
+    with pytest.raises(
+        DataError, match=r"file must hold at most 1048576 bytes, but holds more; take a part of the data"
+    ):
+        data.load(path)
 
 
 def test_an_archive_that_lies_takes_no_memory(put):

@@ -352,7 +352,9 @@ def test_threads_do_not_matter(path, dtype, threads):
         cpu.scatter_add([(parameter, block, place)], path)
         cpu.sgd([(parameter, momentum, block, place, SgdStep(0.1, **options))], path)
         second = momentum.abs()
-        cpu.adam([(parameter, (momentum, second, None), block, place, AdamStep(0.1, 0.9, 0.99, 1e-8, 0, 0.1, 0.01))], path)
+        cpu.adam(
+            [(parameter, (momentum, second, None), block, place, AdamStep(0.1, 0.9, 0.99, 1e-8, 0, 0.1, 0.01))], path
+        )
         results.append((block, parameter, momentum, second))
     for result in results[1:]:
         assert all(alike(a, b) for a, b in zip(result, results[0], strict=True))
@@ -416,7 +418,9 @@ def test_layouts_and_dtypes_that_have_no_kernel(form):
 def test_state_of_another_dtype_is_no_memory_of_the_kernels():
     """A module that is cast leaves the state of its optimizer as it was."""
     parameter, momentum = numbers((3, 9), torch.float64), Guarded(torch.zeros(3, 9))
-    submatrix.sgd([(parameter, momentum.tensor, torch.ones(3, 9).double(), Place(parameter), SgdStep(0.1, momentum=0.9))])
+    submatrix.sgd(
+        [(parameter, momentum.tensor, torch.ones(3, 9).double(), Place(parameter), SgdStep(0.1, momentum=0.9))]
+    )
     assert torch.equal(momentum.tensor, torch.ones(3, 9))
     assert momentum.outside_untouched()
 

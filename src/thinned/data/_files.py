@@ -18,6 +18,8 @@ LIMIT = 2**30  # bytes of one file, unpacked
 LINE = 2**20  # bytes of one line
 HEAD = 2**16  # bytes by which a format is recognised
 CHUNK = 2**20
+GROWTH = 200  # times its size that a packed file of text may unpack to; real ones stay below 50
+SMALL = 2**20  # bytes that it may in any case
 
 
 def exists(path: Path) -> None:
@@ -103,6 +105,7 @@ def content(path: Path, limit: int = LIMIT) -> bytearray:
         DataError: the file is missing, damaged or too large.
     """
     with unpacked(path) as stream:
+        limit = _allowed(path, stream, limit)
         data = take(stream, limit + 1)
     if len(data) > limit:
         raise too_large(path, limit)
@@ -139,16 +142,23 @@ def lines(path: Path) -> Iterator[bytes]:
     """
     number = total = 0
     with unpacked(path) as stream:
+        limit = _allowed(path, stream, LIMIT)
         while line := stream.readline(LINE + 1):
             number += 1
             total += len(line)
-            if total > LIMIT:
-                raise too_large(path, LIMIT)
+            if total > limit:
+                raise too_large(path, limit)
             if len(line) > LINE:
                 raise DataError(f"{path} must have lines of at most {LINE} bytes, but line {number} has more.")
             if b"\0" in line:
                 raise DataError(f"{path} must be a file of text, but line {number} has a zero byte.")
             yield line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+
+
+def _allowed(path: Path, stream: IO[bytes] | gzip.GzipFile, limit: int) -> int:
+    """Return how many bytes a stream may give: of a packed file no more than packing is good for."""
+    packed = isinstance(stream, gzip.GzipFile)
+    return min(limit, max(SMALL, GROWTH * os.path.getsize(path))) if packed else limit
 
 
 def too_large(path: Path, limit: int) -> DataError:

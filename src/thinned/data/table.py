@@ -23,6 +23,7 @@ NUMBER = re.compile(r"\s*[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+
 BLANKS = " "  # any number of them, tabs too
 SUFFIXES = (".csv", ".tsv")
 WORDS = 2**16  # classes that are words
+HIGHEST = float(np.finfo(np.float32).max)
 MISSING = ("", "?", "na", "n/a", "nan", "null", "inf", "infinity")
 Column = int | str
 
@@ -244,13 +245,14 @@ def _column(path: Path, column: Column, names: Sequence[str], width: int, option
 
 def _numbers(path: Path, line: int, cells: Sequence[str], out: "array[float]") -> None:
     """Append the numbers in the cells of a line, as they are written everywhere: "1_000" and "nan" are none."""
-    before = len(out)
     try:
-        out.extend(map(float, cells))
-        fine = "_" not in "".join(cells)
+        values = [float(cell) for cell in cells]
+        fine = "_" not in "".join(cells) and sum(map(abs, values)) <= HIGHEST  # false for nan too
     except ValueError:
         fine = False
-    if not fine or not np.isfinite(out[before:]).all():
+    if fine:
+        out.extend(values)
+    else:
         wrong = next((cell for cell in cells if NUMBER.fullmatch(cell) is None), "too large for float32")
         raise DataError(
             f"{path} must hold finite numbers, but line {line} has {wrong[:40]!r}; fill it in, leave the line out, or "
