@@ -43,6 +43,7 @@ def test_a_format_is_recognised(put, kind):
         (TABLE, "data", "table"),
         ("1 2 3\n4 5 6\n", "data.txt", "table"),
         ("5.1,3.5,Iris-setosa\n4.9,3.0,Iris-setosa\n", "iris.data", "table"),
+        ("+1 " + "1:1 " * 50_000, "wide", "libsvm"),
         ("1986\nThe year after.\n", "story", "text"),
         ("In 1:2 the line begins.\n", "verse", "text"),
         ("é" * 40_000, "long", "text"),  # the first bytes end within a character

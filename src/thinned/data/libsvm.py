@@ -45,6 +45,8 @@ def recognise(path: Path, head: bytes) -> bool:
     del path
     lines = (line for line in head.splitlines() if not BLANK.fullmatch(line))
     first = next(lines, b"")
+    if len(head) >= _files.HEAD and head.endswith(first):
+        first = first.rpartition(b" ")[0]  # a line so long that it was cut through
     return b":" in first.partition(b"#")[0] and LINE.fullmatch(first) is not None
 
 
