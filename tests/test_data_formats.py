@@ -485,6 +485,11 @@ def test_a_fifth_is_put_aside(put):
 TABLES = {
     "nan label": ("1,2\n3,4\n5,nan\n", {}, r"must hold finite numbers, but line 3 has 'nan'; fill it in"),
     "nan label first": ("1,nan\n3,4\n", {}, r"must have a target for every example, but line 1 has 'nan'; fill it in"),
+    "missing in all of the first line": (
+        "nan,?\n3,4\n5,6\n",
+        {},
+        r"must hold finite numbers, but line 1 has 'nan'; fill",
+    ),
     "missing": ("a,b\n1,2\n,4\n", {}, r"must hold finite numbers, but line 3 has ''; fill it in"),
     "too large": ("1e60,2\n3,4\n", {}, r"must hold finite numbers, but line 1 has 'too large for float32'; fill it in"),
     "large target": ("1,2e60\n3,4.5\n", {}, r"must hold finite numbers, but line 1 has 'too large for float32'; fill"),
