@@ -14,6 +14,7 @@ def _alpha(n: int) -> Contenders:
     return {
         "thinned": lambda: functional.alpha_dropout(x, 0.1, True),
         "torch": lambda: F.alpha_dropout(x, 0.1, True),
+        "clone": x.clone,
     }
 
 
@@ -22,12 +23,17 @@ def _gaussian(n: int) -> Contenders:
     return {
         "thinned": lambda: functional.gaussian_dropout(x, 0.2),
         "x * normal_": lambda: x * torch.empty_like(x).normal_(1, 0.5),
+        "clone": x.clone,
     }
 
 
 def _channels() -> Contenders:
     x = torch.randn(32, 64, 28, 28)
-    return {"thinned": lambda: functional.dropout2d(x, 0.1), "torch": lambda: F.dropout2d(x, 0.1)}
+    return {
+        "thinned": lambda: functional.dropout2d(x, 0.1),
+        "torch": lambda: F.dropout2d(x, 0.1),
+        "clone": x.clone,
+    }
 
 
 def published_drop_block(x: torch.Tensor, p: float, size: int) -> torch.Tensor:

@@ -34,28 +34,65 @@ inline Team openmp_team() {
 #endif
 }
 
+// This thread's number in its team.
+inline unsigned openmp_thread() {
+#if defined(_WIN32)
+  return 0;
+#else
+  using Number = int (*)();
+  static const Number number = reinterpret_cast<Number>(dlsym(RTLD_DEFAULT, "omp_get_thread_num"));
+  return number ? static_cast<unsigned>(number()) : 0;
+#endif
+}
+
+constexpr unsigned kLanesAtMost = 64;
+
+// Pieces in as many lanes as there are threads, each a range: call after call, a thread begins with the same memory, which
+// may still be in the cache of its core. Whoever is done with a lane helps with the next one.
+template <class Work>
+class Queue {
+ public:
+  Queue(const Work& work, int64_t pieces, unsigned threads) : work_(work), count_(std::min(threads, kLanesAtMost)) {
+    for (unsigned k = 0; k < count_; ++k) {
+      lanes_[k].next.store(pieces * k / count_, std::memory_order_relaxed);
+      lanes_[k].end = pieces * (k + 1) / count_;
+    }
+  }
+  void drain(unsigned thread) {
+    for (unsigned k = 0; k < count_; ++k) {
+      Lane& lane = lanes_[(thread + k) % count_];
+      for (int64_t piece; (piece = lane.next.fetch_add(1, std::memory_order_relaxed)) < lane.end;) work_(piece);
+    }
+  }
+
+ private:
+  struct alignas(64) Lane {
+    std::atomic<int64_t> next;
+    int64_t end;
+  };
+  const Work& work_;
+  const unsigned count_;
+  Lane lanes_[kLanesAtMost];
+};
+
 // Calls work(piece) once for each piece in [0, pieces), on up to `threads` threads, and returns when all are done.
 template <class Work>
 void parallel(int64_t pieces, int threads, const Work& work) {
-  struct Queue {
-    const Work& work;
-    const int64_t pieces;
-    std::atomic<int64_t> next{0};
-    void drain() {
-      for (int64_t piece; (piece = next.fetch_add(1, std::memory_order_relaxed)) < pieces;) work(piece);
-    }
-  } queue{work, pieces};
   const unsigned team_size = static_cast<unsigned>(std::min<int64_t>(threads, pieces));
-  if (team_size <= 1) return queue.drain();
-  const auto drain = [](void* q) { static_cast<Queue*>(q)->drain(); };
+  if (team_size <= 1) {
+    for (int64_t piece = 0; piece < pieces; ++piece) work(piece);
+    return;
+  }
+  Queue<Work> queue(work, pieces, team_size);
+  const auto drain = [](void* q) { static_cast<Queue<Work>*>(q)->drain(openmp_thread()); };
   if (const Team team = openmp_team()) return team(drain, &queue, team_size, 0);
   std::vector<std::thread> others;
   others.reserve(team_size);
   try {
-    for (unsigned t = 1; t < team_size; ++t) others.emplace_back(drain, &queue);
+    for (unsigned t = 1; t < team_size; ++t) others.emplace_back([&queue, t] { queue.drain(t); });
   } catch (const std::system_error&) {  // no more threads to be had: those that there are do all the work
   }
-  queue.drain();
+  queue.drain(0);
   for (std::thread& other : others) other.join();
 }
 
