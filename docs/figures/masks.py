@@ -1,8 +1,9 @@
-"""Draw the masks of the layers, one small SVG for each page of `docs/layers`: `python docs/figures/masks.py`.
+"""Draw the masks of the layers, one small SVG for each page of layers: `python docs/figures/masks.py`.
 
 Each panel is what a layer really makes of ones, under a fixed key; so the files are the same on every machine.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -21,7 +22,7 @@ SHADES = ("#b2182b", "#d6604d", "#f4a582", "#fddbc7", "#d1e5f0", "#92c5de", "#43
 
 
 class Panel(NamedTuple):
-    """A matrix to be drawn: what it shows, and along which axes; `middle` is set for numbers, not for kept and dropped."""
+    """A matrix to be drawn: what it shows, along which axes, and for numbers the one in the middle of the colours."""
 
     title: str
     axes: str
@@ -44,19 +45,17 @@ def tiled(maps: Tensor) -> Tensor:
 
 def torchs() -> Iterable[Panel]:
     yield Panel("Dropout", "any axes", of(nn.Dropout(0.5), 24, 24))
-    yield Panel("Dropout(shared_axes=1)", "batch, features", of(nn.Dropout(0.5, shared_axes=1), 24, 24))
+    yield Panel("with shared_axes=1", "batch, features", of(nn.Dropout(0.5, shared_axes=1), 24, 24))
     yield Panel("Dropout2d", "samples, channels", tiled(of(nn.Dropout2d(0.5), 4, 4, 6, 6)))
     alpha = of(nn.AlphaDropout(0.5), 24, 24)
     yield Panel("AlphaDropout", "gray: saturated, not 0", (alpha > 0).float())
 
 
 def gaussian() -> Iterable[Panel]:
-    yield Panel("GaussianDropout", "factors, 1 is white", of(nn.GaussianDropout(0.2), 24, 24), 1.0)
+    yield Panel("GaussianDropout", "factors; pale is near 1", of(nn.GaussianDropout(0.2), 24, 24), 1.0)
     shared = of(nn.GaussianDropout(0.2, shared_axes=1), 24, 24)
-    yield Panel("GaussianDropout(shared_axes=1)", "batch, features", shared, 1.0)
-    yield Panel("GaussianNoise", "summands, 0 is white", of(nn.GaussianNoise(0.5), 24, 24), 1.0)
-    regular = of(nn.ActivityRegularization(l1=0.1), 24, 24)
-    yield Panel("ActivityRegularization", "changes nothing", regular)
+    yield Panel("with shared_axes=1", "batch, features", shared, 1.0)
+    yield Panel("GaussianNoise", "summands; pale is near 0", of(nn.GaussianNoise(0.5), 24, 24), 1.0)
 
 
 def vision() -> Iterable[Panel]:
@@ -87,14 +86,13 @@ def attention() -> Iterable[Panel]:
     attend = thinned.functional.scaled_dot_product_attention
     yield Panel("dropout_p=0.3", "queries, keys", attend(q, q, value, dropout_p=0.3, seed=SEED)[0, 0])
     causal = attend(q, q, value, dropout_p=0.3, is_causal=True, seed=SEED)[0, 0]
-    yield Panel("dropout_p=0.3, is_causal=True", "queries, keys", causal)
+    yield Panel("with is_causal=True", "queries, keys", causal)
 
 
 def recurrent() -> Iterable[Panel]:
-    """What enters the recurrent weights at each step, seen through a state that would stay 1 but for the mask."""
     layer = nn.LSTM(1, 24, recurrent_dropout=0.5)
-    row = of(layer.recurrent, 1, 24)
-    yield Panel("LSTM, GRU: recurrent_dropout", "time, units of the state", row.expand(24, -1))
+    row = of(layer.recurrent, 1, 24)  # the mask that is drawn once for a sequence
+    yield Panel("LSTM, GRU", "time, units of the state", row.expand(24, -1))
     zoneout = thinned.keyed(nn.Zoneout(0.3), SEED)
     steps = [zoneout(torch.ones(1, 24), torch.zeros(1, 24)) for _ in range(24)]
     yield Panel("Zoneout", "time, units; gray: old value", torch.cat(steps))
@@ -113,19 +111,20 @@ def dropconnect() -> Iterable[Panel]:
     each = nn.DropConnectLinear(11, 11, bias=False, per_example=True)
     found = weights(each, 4).view(2, 2, 11, 11)
     yield Panel("per_example=True", "outputs, inputs: 4 examples", tiled(found))
-    lstm = torch.nn.LSTM(1, 8)
-    torch.nn.init.ones_(lstm.weight_hh_l0)
-    thin = of(nn.Dropout(0.5), 32, 8)  # WeightDrop drops the weights, one behind the other, in one draw
-    yield Panel("WeightDrop on an LSTM", "4 gates of 8 units, 8 units", thin)
+    linear = torch.nn.Linear(24, 24, bias=False)
+    torch.nn.init.ones_(linear.weight)
+    with torch.no_grad():
+        thin = thinned.keyed(nn.WeightDrop(linear, ["weight"], p=0.25), SEED)(torch.eye(24)).t()
+    yield Panel("WeightDrop(p=0.25)", "outputs, inputs", thin)
 
 
 def concrete() -> Iterable[Panel]:
     for temperature in (0.1, 0.5):
         seen: list[Tensor] = []
         layer = nn.ConcreteDropout(torch.nn.Linear(24, 1), p=0.3, examples=1, temperature=temperature)
-        layer.layer.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0] * 0.7))
+        layer.layer.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0] * 1.4))
         of(layer, 24, 24)
-        yield Panel(f"temperature={temperature}", "rows, features; red is dropped", seen[0], 0.5)
+        yield Panel(f"temperature={temperature}", "rows, features; red is dropped", seen[0], 1.0)
 
 
 def variational() -> Iterable[Panel]:
@@ -133,6 +132,20 @@ def variational() -> Iterable[Panel]:
     with torch.no_grad():
         layer.log_alpha.copy_(torch.linspace(-8, 0, 24))
     yield Panel("VariationalDropout(24)", "rows, features; alpha grows", of(layer, 24, 24), 1.0)
+
+
+def sparse() -> Iterable[Panel]:
+    def rows(layer: torch.nn.Module) -> Tensor:
+        """Lists of 1 to 12 ids, one below the other; replaced ids are 0."""
+        lengths = torch.arange(24) * 5 % 12 + 1
+        ids, lengths = thinned.keyed(layer, SEED)(torch.ones(int(lengths.sum()), dtype=torch.int64), lengths)
+        lists = [list_.float() for list_ in ids.split(lengths.tolist())]
+        return torch.stack([torch.nn.functional.pad(row, (0, 12 - len(row)), value=torch.nan) for row in lists])
+
+    whole, single = nn.SparseDropoutWithReplacement(0.4), nn.SparseItemwiseDropoutWithReplacement(0.3)
+    yield Panel("ids, whole examples", "examples, their ids", rows(whole))
+    yield Panel("ids, one by one", "examples, their ids", rows(single))
+    yield Panel("ReplacementDropout", "gray: another number", of(nn.ReplacementDropout(0.3), 24, 24))
 
 
 def sparse_variational() -> Iterable[Panel]:
@@ -161,6 +174,7 @@ FIGURES: dict[str, Callable[[], Iterable[Panel]]] = {
     "recurrent": recurrent,
     "regularization": penalties,
     "sequences": sequences,
+    "sparse": sparse,
     "sparse-variational": sparse_variational,
     "torch": torchs,
     "variational": variational,
@@ -172,7 +186,7 @@ def colours(panel: Panel) -> list[list[str | None]]:
     """The colour of each cell; None for no cell."""
 
     def colour(value: float) -> str | None:
-        if value != value:
+        if math.isnan(value):
             return None
         if panel.middle is None:
             return KEPT if value else DROPPED
@@ -205,7 +219,8 @@ def figure(panels: Sequence[Panel]) -> str:
     width, height = GAP + len(panels) * (SIDE + GAP), HEAD + SIDE + GAP
     body = "\n".join(drawn(panel, GAP + number * (SIDE + GAP)) for number, panel in enumerate(panels))
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
-    return f'{head} font-family="sans-serif" font-size="11">\n<rect width="100%" height="100%" fill="#fff"/>\n{body}\n</svg>\n'
+    head += ' font-family="sans-serif" font-size="11">'
+    return f'{head}\n<rect width="100%" height="100%" fill="#fff"/>\n{body}\n</svg>\n'
 
 
 def main() -> None:
