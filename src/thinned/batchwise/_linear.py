@@ -28,6 +28,9 @@ WHOLE = slice(None)
 Choices = Sequence[Tensor | None]  # for each group, int64 indices, ascending, none twice; None for all
 
 
+Blocks = tuple[Tensor, Tensor | None] | None  # of weight and bias, if they have been gathered
+
+
 class Group(NamedTuple):
     """One group of a batch: its rows, and where its submatrices are."""
 
@@ -61,11 +64,8 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def _pieces(weight: Tensor, place: Place, dtype: torch.dtype, kept: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
+def _pieces(weight: Tensor, place: Place, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
     """Yield the submatrix some rows at a time, with their place in it; each is valid until the next."""
-    if kept is not None:
-        yield WHOLE, kept
-        return
     height, width = place.shape
     step = max(PIECE // max(width, 1), 1)
     if step >= height:
@@ -86,16 +86,14 @@ def _zero(dtype: torch.dtype, device: torch.device) -> Tensor:
         return torch.zeros((), dtype=dtype, device=device)
 
 
-def _multiply(
-    x: Tensor, weight: Tensor, bias: Tensor | None, group: Group, scale: float, kept: Tensor | None = None
-) -> Tensor:
-    """Return scale * x @ W^T + b for one group; `kept` is its block of the weight, if it has been gathered already."""
+def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None, group: Group, scale: float) -> Tensor:
+    """Return scale * x @ W^T + b for one group, whose submatrix of the weight is gathered on the way."""
     start, beta = _zero(x.dtype, x.device), 0
     if bias is not None:
         start, beta = bias if group.bias is None else submatrix.gather(bias, group.bias), 1
         start = start if start.dtype is x.dtype else start.to(x.dtype)
     output = None
-    for at, block in _pieces(weight, group.weight, x.dtype, kept):
+    for at, block in _pieces(weight, group.weight, x.dtype):
         if at is WHOLE:
             return torch.addmm(start, x, block.t(), beta=beta, alpha=scale)
         if output is None:
@@ -105,10 +103,10 @@ def _multiply(
     return output
 
 
-def _multiply_back(grad: Tensor, weight: Tensor, group: Group, scale: float, kept: Tensor | None) -> Tensor:
-    """Return scale * grad @ W for one group; `kept` as above."""
+def _multiply_back(grad: Tensor, weight: Tensor, group: Group, scale: float) -> Tensor:
+    """Return scale * grad @ W for one group."""
     output = None
-    for at, block in _pieces(weight, group.weight, grad.dtype, kept):
+    for at, block in _pieces(weight, group.weight, grad.dtype):
         start = _zero(grad.dtype, grad.device) if output is None else output
         output = torch.addmm(start, grad[:, at], block, beta=int(output is not None), alpha=scale)
     assert output is not None
@@ -120,16 +118,24 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, groups: Sequence[Group], scale: float
+        ctx: Any,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        groups: Sequence[Group],
+        scale: float,
+        blocks: Blocks,
     ) -> Tensor:
         ctx.groups, ctx.scale, ctx.bias = groups, scale, bias
-        if len(groups) == 1:
-            kept = None
-            if len(input) < LARGE_BATCH and ctx.needs_input_grad[0] and input.dtype is weight.dtype:
-                kept = submatrix.gather(weight, groups[0].weight)
-            ctx.save_for_backward(input, weight, kept)
-            return _multiply(input, weight, bias, groups[0], scale, kept)
+        if blocks is not None:
+            block, start = blocks
+            ctx.save_for_backward(input, weight, block if ctx.needs_input_grad[0] else None)
+            if start is None:
+                return torch.addmm(_zero(input.dtype, input.device), input, block.t(), beta=0, alpha=scale)
+            return torch.addmm(start, input, block.t(), alpha=scale)
         ctx.save_for_backward(input, weight, None)
+        if len(groups) == 1:
+            return _multiply(input, weight, bias, groups[0], scale)
         return torch.cat([_multiply(input[g.first : g.last], weight, bias, g, scale) for g in groups])
 
     @staticmethod
@@ -141,42 +147,51 @@ class _Linear(torch.autograd.Function):
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    input, weight, kept = ctx.saved_tensors
+    input, weight, block = ctx.saved_tensors
     groups, scale, bias = ctx.groups, ctx.scale, ctx.bias
     wants_input, wants_weight, wants_bias, *_ = ctx.needs_input_grad
-    zero = _zero(grad.dtype, grad.device)
-    to_input, to_weight, to_bias = [], [], []
-    for group in groups:
-        whole = len(groups) == 1
-        g, x = (grad, input) if whole else (grad[group.first : group.last], input[group.first : group.last])
-        if wants_input:
-            to_input.append(_multiply_back(g, weight, group, scale, kept))
+    to_input = to_weight = to_bias = None
+    if len(groups) == 1:
+        (group,) = groups
+        if wants_input and block is not None:
+            to_input = torch.addmm(_zero(grad.dtype, grad.device), grad, block, beta=0, alpha=scale)
+        elif wants_input:
+            to_input = _multiply_back(grad, weight, group, scale)
         if wants_weight:
-            block = submatrix.fresh((g.shape[1], x.shape[1]), g)
-            to_weight.append(torch.addmm(zero, g.t(), x, beta=0, alpha=scale, out=block))
+            to_weight = _sparse(weight, _outer(grad, input, scale), group.weight)
         if wants_bias:
-            to_bias.append(g.sum(0))
-    return (
-        (to_input[0] if len(groups) == 1 else torch.cat(to_input)) if wants_input else None,
-        _collected(weight, to_weight, [group.weight for group in groups]) if wants_weight else None,
-        _collected(bias, to_bias, [group.bias for group in groups]) if wants_bias else None,
-        None,
-        None,
-    )
+            to_bias = _sparse(bias, grad.sum(0), group.bias)
+        return to_input, to_weight, to_bias, None, None, None
+    parts = [(grad[g.first : g.last], input[g.first : g.last], g) for g in groups]
+    if wants_input:
+        to_input = torch.cat([_multiply_back(g, weight, group, scale) for g, _, group in parts])
+    if wants_weight:
+        to_weight = _summed(weight, [(_outer(g, x, scale), group.weight) for g, x, group in parts])
+    if wants_bias:
+        to_bias = _summed(bias, [(g.sum(0), group.bias) for g, _, group in parts])
+    return to_input, to_weight, to_bias, None, None, None
 
 
 # It costs time, and is of use only where somebody means to differentiate the gradient: it says that it cannot be done.
 _backward_once = once_differentiable(_backward)
 
 
-def _collected(parameter: Tensor, blocks: list[Tensor], places: Sequence[Place | None]) -> Tensor:
-    """Return the gradient of a parameter: of one group a submatrix, of more the dense sum."""
-    if len(blocks) == 1:
-        block, place = blocks[0], places[0]
-        block = block if block.dtype is parameter.dtype else block.to(parameter.dtype)
-        return block if place is None else SubmatrixGrad(parameter, block, place)
+def _outer(grad: Tensor, x: Tensor, scale: float) -> Tensor:
+    """Return scale * grad^T @ x, the gradient of a block of the weight."""
+    block = submatrix.fresh((grad.shape[1], x.shape[1]), grad)
+    return torch.addmm(_zero(grad.dtype, grad.device), grad.t(), x, beta=0, alpha=scale, out=block)
+
+
+def _sparse(parameter: Tensor, block: Tensor, place: Place | None) -> Tensor:
+    """Return the gradient of a parameter of which only a submatrix was used."""
+    block = block if block.dtype is parameter.dtype else block.to(parameter.dtype)
+    return block if place is None else SubmatrixGrad(parameter, block, place)
+
+
+def _summed(parameter: Tensor, blocks: list[tuple[Tensor, Place | None]]) -> Tensor:
+    """Return the dense gradient of a parameter of which each group used another submatrix."""
     total = torch.zeros_like(parameter)
-    for block, place in zip(blocks, places, strict=True):
+    for block, place in blocks:
         submatrix.scatter_add(total, block.to(parameter.dtype), place or Place(parameter))
     return total
 
@@ -228,7 +243,14 @@ def linear(
         raise KindError(f"`input` must have the weight's dtype, {weight.dtype}, but got {input.dtype}.")
     if weight.is_complex():
         raise KindError(f"`weight` must be real, but got {weight.dtype}.")
-    return product(input, weight, bias, row_groups, column_groups, scale, edges)
+    if input.dim() == 2:
+        groups = groups_of(weight, bias, row_groups, column_groups, edges)
+        return product(input, weight, bias, groups, scale, gather_small(input, [(weight, bias, groups)])[0])
+    each = math.prod(input.shape[1:-1])
+    groups = groups_of(weight, bias, row_groups, column_groups, [each * edge for edge in edges])
+    flat = input.reshape(-1, width)
+    output = product(flat, weight, bias, groups, scale, gather_small(flat, [(weight, bias, groups)])[0])
+    return output.view(*input.shape[:-1], output.shape[-1])
 
 
 def _autocasts(input: Tensor) -> bool:
@@ -259,42 +281,78 @@ def _checked(choice: Tensor | None, name: str, groups: int, size: int) -> Choice
     return choice.contiguous().unbind()
 
 
-def product(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    rows: Choices,
-    columns: Choices,
-    scale: float,
-    bounds: Sequence[int],
-) -> Tensor:
-    """Do what `linear` does, for arguments that are known to be right.
+def groups_of(
+    weight: Tensor, bias: Tensor | None, rows: Choices, columns: Choices, bounds: Sequence[int]
+) -> list[Group]:
+    """Return where the groups of a batch and their submatrices are.
 
     Args:
-        input, weight, bias, scale, bounds: as for `linear`.
-        rows, columns: for each group, which are there; None for all.
+        weight: tensor of shape (outputs, inputs).
+        bias: tensor of shape (outputs,).
+        rows: for each group, which outputs are computed; None for all.
+        columns: for each group, which inputs are there; None for all.
+        bounds: rows of the batch where each group begins, and where the last one ends.
 
     Returns:
-        Tensor of shape (batch, ..., rows).
+        One entry for each group.
     """
-    flat, each = input, 1
-    if input.dim() != 2:
-        flat, each = input.reshape(-1, input.shape[-1]), math.prod(input.shape[1:-1])
-    groups = [
+    return [
         Group(
-            each * first,
-            each * last,
+            first,
+            last,
             Place(weight, row, column),
             None if row is None or bias is None else Place(bias, row),
         )
         for row, column, first, last in zip(rows, columns, bounds, bounds[1:], strict=False)
     ]
-    if _autocasts(input):
-        with torch.autocast(input.device.type, enabled=False):
-            output = _apply(flat.to(torch.get_autocast_dtype(input.device.type)), weight, bias, groups, scale)
-    else:
-        output = _apply(flat, weight, bias, groups, scale)
-    return output if input.dim() == 2 else output.view(*input.shape[:-1], output.shape[-1])
+
+
+def gather_small(x: Tensor, factors: Sequence[tuple[Tensor, Tensor | None, Sequence[Group]]]) -> list[Blocks]:
+    """Gather what products of a small batch need, all at once.
+
+    Args:
+        x: what the first product is applied to, of two axes.
+        factors: weight, bias and groups of each product.
+
+    Returns:
+        For each product, its blocks of weight and bias; None where they are to be gathered on the way.
+    """
+    if len(x) >= LARGE_BATCH or len(factors[0][2]) > 1 or _autocasts(x):
+        return [None] * len(factors)
+    tensors: list[Tensor] = []
+    places: list[Place] = []
+    for weight, bias, (group,) in factors:
+        if weight.dtype is not x.dtype:
+            return [None] * len(factors)
+        tensors.append(weight)
+        places.append(group.weight)
+        if bias is not None and group.bias is not None:
+            tensors.append(bias)
+            places.append(group.bias)
+    blocks = iter(submatrix.gather_each(tensors, places))
+    return [(next(blocks), bias if group.bias is None else next(blocks)) for _, bias, (group,) in factors]
+
+
+def product(
+    x: Tensor, weight: Tensor, bias: Tensor | None, groups: Sequence[Group], scale: float, blocks: Blocks
+) -> Tensor:
+    """Do what `linear` does, for arguments that are known to be right.
+
+    Args:
+        x: tensor of shape (rows, inputs that are there).
+        weight: tensor of shape (outputs, inputs).
+        bias: tensor of shape (outputs,).
+        groups: of the batch.
+        scale: factor of the product.
+        blocks: what `gather_small` has returned.
+
+    Returns:
+        Tensor of shape (rows, outputs that are computed).
+    """
+    if _autocasts(x):
+        with torch.autocast(x.device.type, enabled=False):
+            return _apply(x.to(torch.get_autocast_dtype(x.device.type)), weight, bias, groups, scale, blocks)
+    return _apply(x, weight, bias, groups, scale, blocks)
 
 
 # As in `thinned.ops`: past the search for functorch's wrappers in the groups.
