@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t kBlock = 16384;   // elements of one piece of work
 constexpr int64_t kShortest = 16;   // elements of a run that is worth a call
+constexpr int64_t kLongest = 2048;  // decisions that are laid out for several rows at a time
 
 int64_t count(const std::vector<Axis>& axes) {
   int64_t n = 1;
@@ -125,6 +126,38 @@ void select_rows(const T* from, T* to, const uint8_t* keep, int64_t width, int64
   }
 }
 
+// Whether rows of elements that lie one behind the other share a short row of decisions, as channels last do.
+bool repeated_rows(const std::vector<Axis>& axes) {
+  if (axes.size() < 2) return false;
+  const Axis &rows = axes[axes.size() - 2], &row = axes.back();
+  const bool dense = rows.x == row.size && rows.y == row.size && row.x == 1 && row.y == 1;
+  return dense && rows.mask == 0 && row.mask == 1 && row.size <= kLongest;
+}
+
+// Elements [first, last) of such a grid: the decisions are laid out for some rows at a time, and those rows are one run.
+template <class T>
+void select_repeated(const T* from, T* to, const uint8_t* keep, std::vector<Axis> axes, int64_t first, int64_t last,
+                     const Law& law, Run run) {
+  const int64_t width = axes.back().size, span = kLongest / width * width;
+  axes.pop_back();
+  axes.back() = {axes.back().size * width, 1, 1, 0};
+  std::array<uint8_t, kLongest> decisions;
+  Cursor at(axes, first);
+  while (first < last) {
+    const int64_t n = std::min(last - first, at.left()), begin = at.index[axes.size() - 1] % width;
+    const int64_t end = std::max(width, std::min(begin + n, span));
+    std::memcpy(decisions.data(), keep + at.mask, static_cast<std::size_t>(width));
+    for (int64_t filled = width; filled < end; filled *= 2)
+      std::memcpy(decisions.data() + filled, decisions.data(), static_cast<std::size_t>(std::min(filled, end - filled)));
+    for (int64_t done = 0, start = begin, count; done < n; done += count, start = 0) {
+      count = std::min(n - done, span - start);
+      run(from + at.x + done, to + at.y + done, decisions.data() + start, count, law);
+    }
+    at.advance(n);
+    first += n;
+  }
+}
+
 // Elements [first, last) of the grid in row-major order; keep is indexed by the axes' mask strides, less `origin`.
 template <class T, class Kind = Scale<T>>
 void select(const void* from, void* to, const uint8_t* keep, uint64_t origin, const std::vector<Axis>& axes,
@@ -133,6 +166,8 @@ void select(const void* from, void* to, const uint8_t* keep, uint64_t origin, co
   if (whole_rows(axes))
     return select_rows(static_cast<const T*>(from), static_cast<T*>(to), keep, axes[1].size, first, last, law, run,
                        kind.dropped());
+  if (repeated_rows(axes))
+    return select_repeated(static_cast<const T*>(from), static_cast<T*>(to), keep, axes, first, last, law, run);
   const Axis& a = axes.back();
   const int64_t k = static_cast<int64_t>(a.mask);
   Cursor at(axes, first);

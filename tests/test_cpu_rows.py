@@ -62,12 +62,20 @@ def test_a_row_of_decisions_for_many_rows(path, dtype):
 
 @paths
 @dtypes
-def test_channels_last(path, dtype):
-    shape = (2, 37, 3, 5)
-    x = garbage(shape, dtype).contiguous(memory_format=torch.channels_last)
-    y = torch.empty_like(x)
-    cpu.dropout(x, y, rate(0.3), SEED, STREAM, (2, 3), path=path)
-    assert_same(y, wanted(x, keep_of(0.3, shape, (2, 3)), rate(0.3).scale))
+@pytest.mark.parametrize("channels", [1, 2, 3, 37, 64, 2048, 2049])
+def test_channels_last(path, dtype, channels):
+    """Short rows of decisions for many rows of elements, over the ends of pieces of work."""
+    shape = (2, channels, 3, max(5, 7000 // channels))
+    n = math.prod(shape)
+    x = garbage((n,), dtype).as_strided(shape, (n // 2, 1, shape[3] * channels, channels))
+    memory, y = poisoned(n, dtype, shift=channels % 3)
+    y = y.as_strided(shape, x.stride(), y.storage_offset())
+    result = wanted(x, keep_of(0.3, shape, (2, 3)), rate(0.3).scale)
+    cpu.dropout(x, y, rate(0.3), SEED, STREAM, (2, 3), path=path, threads=2)
+    assert_same(y, result)
+    assert_untouched(memory, y)
+    cpu.dropout(x, x, rate(0.3), SEED, STREAM, (2, 3), path=path)
+    assert_same(x, result)
 
 
 @paths
