@@ -35,56 +35,46 @@ inline Team openmp_team() {
 }
 
 // This thread's number in its team.
-inline unsigned openmp_thread() {
+inline std::size_t openmp_thread() {
 #if defined(_WIN32)
   return 0;
 #else
-  using Number = int (*)();
-  static const Number number = reinterpret_cast<Number>(dlsym(RTLD_DEFAULT, "omp_get_thread_num"));
-  return number ? static_cast<unsigned>(number()) : 0;
+  static const auto number = reinterpret_cast<int (*)()>(dlsym(RTLD_DEFAULT, "omp_get_thread_num"));
+  return number ? static_cast<std::size_t>(number()) : 0;
 #endif
 }
 
-constexpr unsigned kLanesAtMost = 64;
-
-// Pieces in as many lanes as there are threads, each a range: call after call, a thread begins with the same memory, which
-// may still be in the cache of its core. Whoever is done with a lane helps with the next one.
+// Calls work(piece) once for each piece in [0, pieces), on up to `threads` threads, and returns when all are done. Each
+// thread has a run of neighbours of its own, and helps the others when that is done: threads that touch a huge page of fresh
+// memory for the first time, at the same time, get in each other's way; and memory of the call before, which had the same
+// runs, may still be in the cache of the thread's core.
 template <class Work>
-class Queue {
- public:
-  Queue(const Work& work, int64_t pieces, unsigned threads) : work_(work), count_(std::min(threads, kLanesAtMost)) {
-    for (unsigned k = 0; k < count_; ++k) {
-      lanes_[k].next.store(pieces * k / count_, std::memory_order_relaxed);
-      lanes_[k].end = pieces * (k + 1) / count_;
-    }
-  }
-  void drain(unsigned thread) {
-    for (unsigned k = 0; k < count_; ++k) {
-      Lane& lane = lanes_[(thread + k) % count_];
-      for (int64_t piece; (piece = lane.next.fetch_add(1, std::memory_order_relaxed)) < lane.end;) work_(piece);
-    }
-  }
-
- private:
-  struct alignas(64) Lane {
+void parallel(int64_t pieces, int threads, const Work& work) {
+  struct alignas(64) Run {  // pieces [next, end) are still to be done; a cache line each
     std::atomic<int64_t> next;
     int64_t end;
   };
-  const Work& work_;
-  const unsigned count_;
-  Lane lanes_[kLanesAtMost];
-};
-
-// Calls work(piece) once for each piece in [0, pieces), on up to `threads` threads, and returns when all are done.
-template <class Work>
-void parallel(int64_t pieces, int threads, const Work& work) {
+  struct Queue {
+    const Work& work;
+    std::vector<Run> runs;
+    void drain(std::size_t own) {
+      for (std::size_t k = 0; k < runs.size(); ++k) {
+        Run& run = runs[(own + k) % runs.size()];
+        for (int64_t piece; (piece = run.next.fetch_add(1, std::memory_order_relaxed)) < run.end;) work(piece);
+      }
+    }
+  };
   const unsigned team_size = static_cast<unsigned>(std::min<int64_t>(threads, pieces));
   if (team_size <= 1) {
     for (int64_t piece = 0; piece < pieces; ++piece) work(piece);
     return;
   }
-  Queue<Work> queue(work, pieces, team_size);
-  const auto drain = [](void* q) { static_cast<Queue<Work>*>(q)->drain(openmp_thread()); };
+  Queue queue{work, std::vector<Run>(team_size)};
+  for (unsigned t = 0; t < team_size; ++t) {
+    queue.runs[t].next = pieces / team_size * t + std::min<int64_t>(t, pieces % team_size);
+    queue.runs[t].end = pieces / team_size * (t + 1) + std::min<int64_t>(t + 1, pieces % team_size);
+  }
+  const auto drain = [](void* q) { static_cast<Queue*>(q)->drain(openmp_thread()); };
   if (const Team team = openmp_team()) return team(drain, &queue, team_size, 0);
   std::vector<std::thread> others;
   others.reserve(team_size);

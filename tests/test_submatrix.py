@@ -107,6 +107,35 @@ examples = settings(derandomize=True, deadline=None, max_examples=60)
 
 
 @paths
+def test_jobs_together_are_jobs_alone(path):
+    """Of all sizes and dtypes at once, empty ones among them; large enough for several threads."""
+    jobs = []
+    for number, (shape, dtype) in enumerate(
+        itertools.product([(1, 1), (0, 5), (7, 9), (300, 333), (40,)], cpu.SUBMATRIX_DTYPES)
+    ):
+        matrix = numbers(shape, dtype, number)
+        picks = [choices(n, number)["random"] if n else torch.empty(0, dtype=torch.int64) for n in shape]
+        place = Place(matrix, *picks)
+        jobs.append((matrix, numbers(shape, dtype, number + 50), numbers(place.shape, dtype, number + 99), place))
+    alone, together = ([(m.clone(), s.clone(), b.clone(), p.native) for m, s, b, p in jobs] for _ in range(2))
+    sgd, adam = SgdStep(0.1, 0.9), AdamStep(0.1, 0.9, 0.99, 1e-8, 0, 0.1, 0.01)
+    for few in ([job] for job in alone):
+        carry_out_all(few, sgd, adam, path)
+    carry_out_all(together, sgd, adam, path)
+    for one, other in zip(alone, together, strict=True):
+        assert all(alike(a, b) for a, b in zip(one[:3], other[:3], strict=True))
+
+
+def carry_out_all(jobs, sgd, adam, path):
+    blocks = [(matrix, block, place) for matrix, _, block, place in jobs]
+    cpu.sgd([(matrix, state, block, place, sgd) for matrix, state, block, place in jobs], path)
+    cpu.gather(blocks, path)
+    cpu.scatter_add(blocks, path)
+    moments = [(state, state.abs(), None) for _, state, _, _ in jobs]
+    cpu.adam([(x, m, block, place, adam) for (x, _, block, place), m in zip(jobs, moments, strict=True)], path)
+
+
+@paths
 @dtypes
 def test_gather_and_scatter_add_for_every_choice(path, dtype):
     """All pairs of choices, at the sizes where vectors begin and end. Sums are rounded as torch rounds them."""
@@ -352,7 +381,9 @@ def test_threads_do_not_matter(path, dtype, threads):
         cpu.scatter_add([(parameter, block, place)], path)
         cpu.sgd([(parameter, momentum, block, place, SgdStep(0.1, **options))], path)
         second = momentum.abs()
-        cpu.adam([(parameter, (momentum, second, None), block, place, AdamStep(0.1, 0.9, 0.99, 1e-8, 0, 0.1, 0.01))], path)
+        cpu.adam(
+            [(parameter, (momentum, second, None), block, place, AdamStep(0.1, 0.9, 0.99, 1e-8, 0, 0.1, 0.01))], path
+        )
         results.append((block, parameter, momentum, second))
     for result in results[1:]:
         assert all(alike(a, b) for a, b in zip(result, results[0], strict=True))
@@ -416,7 +447,9 @@ def test_layouts_and_dtypes_that_have_no_kernel(form):
 def test_state_of_another_dtype_is_no_memory_of_the_kernels():
     """A module that is cast leaves the state of its optimizer as it was."""
     parameter, momentum = numbers((3, 9), torch.float64), Guarded(torch.zeros(3, 9))
-    submatrix.sgd([(parameter, momentum.tensor, torch.ones(3, 9).double(), Place(parameter), SgdStep(0.1, momentum=0.9))])
+    submatrix.sgd(
+        [(parameter, momentum.tensor, torch.ones(3, 9).double(), Place(parameter), SgdStep(0.1, momentum=0.9))]
+    )
     assert torch.equal(momentum.tensor, torch.ones(3, 9))
     assert momentum.outside_untouched()
 

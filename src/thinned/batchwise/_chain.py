@@ -12,16 +12,21 @@ from torch.nn import functional
 from thinned import _check, submatrix
 from thinned._errors import RangeError
 from thinned.batchwise._gradient import SubmatrixGrad
-from thinned.batchwise._linear import check_no_transforms, gather_small, groups_of, product
-from thinned.batchwise._runs import SCALE, Run, parts
+from thinned.batchwise._linear import autocasts, check_no_transforms, groups_of, product
+from thinned.batchwise._products import Factor, products
+from thinned.batchwise._runs import SCALE, Product, Run, parts
 from thinned.batchwise._structure import leaves, watched
 from thinned.kernels import cpu
 from thinned.masks import units_kept
 from thinned.nn import Dropout
 from thinned.ops import PENDING, as_int, draw
+from thinned.submatrix import Place
 
 STYLES = ("random", "slice")
 CPU = torch.device("cpu")
+# Below this, products are so short that gathering again in backward shows, and activations so small that they hardly
+# count: blocks are kept then.
+LARGE_BATCH = 256
 
 
 class Units(NamedTuple):
@@ -43,7 +48,7 @@ class _Pick(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, vector: Tensor, rows: Tensor) -> Tensor:
-        ctx.vector, ctx.place = vector, submatrix.Place(vector, rows)
+        ctx.vector, ctx.place = vector, Place(vector, rows)
         return submatrix.gather(vector, ctx.place)
 
     @staticmethod
@@ -158,22 +163,10 @@ class Chain(nn.Sequential):
         if run.picks:
             x = _pick_inputs(x, kept[0])
             x = _between(run.lead, x, kept[0])
-        bounds = kept[0].bounds
-        everything = (None,) * (len(bounds) - 1)
-        factors = []
-        for p in run.products:
-            rows = everything if p.rows is None else kept[p.rows].chosen
-            columns = everything if p.columns is None else kept[p.columns].chosen
-            weight, bias = p.linear.weight, p.linear.bias
-            factors.append((weight, bias, groups_of(weight, bias, rows, columns, bounds)))
-        blocks = gather_small(x, factors)
-        for number, p in enumerate(run.products):
-            scale = kept[p.columns].scale if p.scaled and p.columns is not None else 1.0
-            x = product(x, *factors[number], scale, blocks[number])
-            used = [] if p.rows is None else [run.sites[p.rows][0]]
-            _mark([run.sites[0][0], *used] if run.picks and number == 0 else used, x)
-            if p.rows is not None:
-                x = _between(p.layers, x, kept[p.rows])
+        if len(x) < LARGE_BATCH and self.groups == 1 and not autocasts(x):
+            x = _small(run, x, kept)
+        else:
+            x = _large(run, x, kept)
         return x if input.dim() == 2 else x.view(*input.shape[:-1], x.shape[-1])
 
     def _draw(self, run: Run, input: Tensor) -> list[Units]:
@@ -211,6 +204,52 @@ def _check_input(run: Run, input: Tensor) -> None:
         raise RangeError(f"A BatchNorm1d in a chain must get an input of 2 axes, but got shape {tuple(input.shape)}.")
 
 
+def _small(run: Run, x: Tensor, kept: list[Units]) -> Tensor:
+    """Compute the products of a run for a small batch: those that only a ReLU separates in one go."""
+    factors: list[Factor] = []
+    sites = [run.sites[0][0]] if run.picks else []
+    for p in run.products:
+        weight, bias = p.linear.weight, p.linear.bias
+        rows = None if p.rows is None else kept[p.rows].chosen[0]
+        columns = None if p.columns is None else kept[p.columns].chosen[0]
+        bias_place = None if rows is None or bias is None else Place(bias, rows)
+        factors.append(Factor(weight, bias, Place(weight, rows, columns), bias_place, _scale(p, kept), p.relu))
+        if p.rows is not None:
+            sites.append(run.sites[p.rows][0])
+        if p.rows is None or p.layers:
+            x = products(x, factors)
+            _mark(sites, x)
+            factors, sites = [], []
+            if p.rows is not None:
+                x = _between(p.layers, x, kept[p.rows])
+    return x
+
+
+def _large(run: Run, x: Tensor, kept: list[Units]) -> Tensor:
+    """Compute the products of a run one by one, so that no block of a weight is kept."""
+    bounds = kept[0].bounds
+    everything = (None,) * (len(bounds) - 1)
+    sites = [run.sites[0][0]] if run.picks else []
+    for p in run.products:
+        weight, bias = p.linear.weight, p.linear.bias
+        rows = everything if p.rows is None else kept[p.rows].chosen
+        columns = everything if p.columns is None else kept[p.columns].chosen
+        x = product(x, weight, bias, groups_of(weight, bias, rows, columns, bounds), _scale(p, kept))
+        if p.rows is not None:
+            sites.append(run.sites[p.rows][0])
+        _mark(sites, x)
+        sites = []
+        if p.relu:
+            x = functional.relu(x)
+        if p.rows is not None:
+            x = _between(p.layers, x, kept[p.rows])
+    return x
+
+
+def _scale(p: Product, kept: list[Units]) -> float:
+    return kept[p.columns].scale if p.scaled and p.columns is not None else 1.0
+
+
 def _between(layers: Sequence[nn.Module | None], x: Tensor, kept: Units) -> Tensor:
     """Apply the layers between two products to the units that are kept."""
     for layer in layers:
@@ -237,7 +276,7 @@ def _pick_inputs(x: Tensor, kept: Units) -> Tensor:
         return torch.cat([x[first:last].index_select(1, index) for index, first, last in groups])
     if x.requires_grad:
         return x.index_select(1, kept.chosen[0])
-    return submatrix.gather(x, submatrix.Place(x, columns=kept.chosen[0]))  # faster than `index_select`
+    return submatrix.gather(x, Place(x, columns=kept.chosen[0]))  # faster than `index_select`
 
 
 def _batch_norm(layer: nn.BatchNorm1d, x: Tensor, units: Tensor) -> Tensor:

@@ -19,16 +19,10 @@ from thinned.submatrix import Place
 # Elements of a weight that are gathered at a time. One piece of memory serves all layers, forward and backward: it
 # stays in the cache, nothing of it is kept for backward, and there are no fresh pages to be faulted in.
 PIECE = 1 << 25
-# Below this, products are so short that gathering again shows, and activations so small that they hardly count: the
-# block is kept for backward then.
-LARGE_BATCH = 256
 MOST_VIEWS = 64  # shapes of blocks that are remembered
 WHOLE = slice(None)
 
 Choices = Sequence[Tensor | None]  # for each group, int64 indices, ascending, none twice; None for all
-
-
-Blocks = tuple[Tensor, Tensor | None] | None  # of weight and bias, if they have been gathered
 
 
 class Group(NamedTuple):
@@ -80,7 +74,7 @@ def _pieces(weight: Tensor, place: Place, dtype: torch.dtype) -> Iterator[tuple[
 
 
 @functools.cache
-def _zero(dtype: torch.dtype, device: torch.device) -> Tensor:
+def zero(dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return what `torch.addmm` wants as a summand where there is none; it is not read."""
     with torch.inference_mode(False):
         return torch.zeros((), dtype=dtype, device=device)
@@ -88,7 +82,7 @@ def _zero(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None, group: Group, scale: float) -> Tensor:
     """Return scale * x @ W^T + b for one group, whose submatrix of the weight is gathered on the way."""
-    start, beta = _zero(x.dtype, x.device), 0
+    start, beta = zero(x.dtype, x.device), 0
     if bias is not None:
         start, beta = bias if group.bias is None else submatrix.gather(bias, group.bias), 1
         start = start if start.dtype is x.dtype else start.to(x.dtype)
@@ -107,7 +101,7 @@ def _multiply_back(grad: Tensor, weight: Tensor, group: Group, scale: float) -> 
     """Return scale * grad @ W for one group."""
     output = None
     for at, block in _pieces(weight, group.weight, grad.dtype):
-        start = _zero(grad.dtype, grad.device) if output is None else output
+        start = zero(grad.dtype, grad.device) if output is None else output
         output = torch.addmm(start, grad[:, at], block, beta=int(output is not None), alpha=scale)
     assert output is not None
     return output
@@ -124,16 +118,9 @@ class _Linear(torch.autograd.Function):
         bias: Tensor | None,
         groups: Sequence[Group],
         scale: float,
-        blocks: Blocks,
     ) -> Tensor:
         ctx.groups, ctx.scale, ctx.bias = groups, scale, bias
-        if blocks is not None:
-            block, start = blocks
-            ctx.save_for_backward(input, weight, block if ctx.needs_input_grad[0] else None)
-            if start is None:
-                return torch.addmm(_zero(input.dtype, input.device), input, block.t(), beta=0, alpha=scale)
-            return torch.addmm(start, input, block.t(), alpha=scale)
-        ctx.save_for_backward(input, weight, None)
+        ctx.save_for_backward(input, weight)
         if len(groups) == 1:
             return _multiply(input, weight, bias, groups[0], scale)
         return torch.cat([_multiply(input[g.first : g.last], weight, bias, g, scale) for g in groups])
@@ -147,42 +134,40 @@ class _Linear(torch.autograd.Function):
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    input, weight, block = ctx.saved_tensors
+    input, weight = ctx.saved_tensors
     groups, scale, bias = ctx.groups, ctx.scale, ctx.bias
     wants_input, wants_weight, wants_bias, *_ = ctx.needs_input_grad
     to_input = to_weight = to_bias = None
     if len(groups) == 1:
         (group,) = groups
-        if wants_input and block is not None:
-            to_input = torch.addmm(_zero(grad.dtype, grad.device), grad, block, beta=0, alpha=scale)
-        elif wants_input:
+        if wants_input:
             to_input = _multiply_back(grad, weight, group, scale)
         if wants_weight:
-            to_weight = _sparse(weight, _outer(grad, input, scale), group.weight)
+            to_weight = sparse(weight, outer(grad, input, scale), group.weight)
         if wants_bias:
-            to_bias = _sparse(bias, grad.sum(0), group.bias)
-        return to_input, to_weight, to_bias, None, None, None
+            to_bias = sparse(bias, grad.sum(0), group.bias)
+        return to_input, to_weight, to_bias, None, None
     parts = [(grad[g.first : g.last], input[g.first : g.last], g) for g in groups]
     if wants_input:
         to_input = torch.cat([_multiply_back(g, weight, group, scale) for g, _, group in parts])
     if wants_weight:
-        to_weight = _summed(weight, [(_outer(g, x, scale), group.weight) for g, x, group in parts])
+        to_weight = _summed(weight, [(outer(g, x, scale), group.weight) for g, x, group in parts])
     if wants_bias:
         to_bias = _summed(bias, [(g.sum(0), group.bias) for g, _, group in parts])
-    return to_input, to_weight, to_bias, None, None, None
+    return to_input, to_weight, to_bias, None, None
 
 
 # It costs time, and is of use only where somebody means to differentiate the gradient: it says that it cannot be done.
 _backward_once = once_differentiable(_backward)
 
 
-def _outer(grad: Tensor, x: Tensor, scale: float) -> Tensor:
+def outer(grad: Tensor, x: Tensor, scale: float) -> Tensor:
     """Return scale * grad^T @ x, the gradient of a block of the weight."""
     block = submatrix.fresh((grad.shape[1], x.shape[1]), grad)
-    return torch.addmm(_zero(grad.dtype, grad.device), grad.t(), x, beta=0, alpha=scale, out=block)
+    return torch.addmm(zero(grad.dtype, grad.device), grad.t(), x, beta=0, alpha=scale, out=block)
 
 
-def _sparse(parameter: Tensor, block: Tensor, place: Place | None) -> Tensor:
+def sparse(parameter: Tensor, block: Tensor, place: Place | None) -> Tensor:
     """Return the gradient of a parameter of which only a submatrix was used."""
     block = block if block.dtype is parameter.dtype else block.to(parameter.dtype)
     return block if place is None else SubmatrixGrad(parameter, block, place)
@@ -239,21 +224,17 @@ def linear(
     width = weight.shape[1] if columns is None else columns.shape[1]
     if input.dim() < 2 or input.shape[-1] != width:
         raise RangeError(f"`input` must have shape (batch, ..., {width}), but got {tuple(input.shape)}.")
-    if input.dtype != weight.dtype and not _autocasts(input):
+    if input.dtype != weight.dtype and not autocasts(input):
         raise KindError(f"`input` must have the weight's dtype, {weight.dtype}, but got {input.dtype}.")
     if weight.is_complex():
         raise KindError(f"`weight` must be real, but got {weight.dtype}.")
-    if input.dim() == 2:
-        groups = groups_of(weight, bias, row_groups, column_groups, edges)
-        return product(input, weight, bias, groups, scale, gather_small(input, [(weight, bias, groups)])[0])
     each = math.prod(input.shape[1:-1])
     groups = groups_of(weight, bias, row_groups, column_groups, [each * edge for edge in edges])
-    flat = input.reshape(-1, width)
-    output = product(flat, weight, bias, groups, scale, gather_small(flat, [(weight, bias, groups)])[0])
-    return output.view(*input.shape[:-1], output.shape[-1])
+    output = product(input if input.dim() == 2 else input.reshape(-1, width), weight, bias, groups, scale)
+    return output if input.dim() == 2 else output.view(*input.shape[:-1], output.shape[-1])
 
 
-def _autocasts(input: Tensor) -> bool:
+def autocasts(input: Tensor) -> bool:
     """Tell whether autocast applies, by torch's rules: never to float64; and the meta device knows none."""
     return not input.is_meta and input.dtype is not torch.float64 and torch.is_autocast_enabled(input.device.type)
 
@@ -307,35 +288,7 @@ def groups_of(
     ]
 
 
-def gather_small(x: Tensor, factors: Sequence[tuple[Tensor, Tensor | None, Sequence[Group]]]) -> list[Blocks]:
-    """Gather what products of a small batch need, all at once.
-
-    Args:
-        x: what the first product is applied to, of two axes.
-        factors: weight, bias and groups of each product.
-
-    Returns:
-        For each product, its blocks of weight and bias; None where they are to be gathered on the way.
-    """
-    if len(x) >= LARGE_BATCH or len(factors[0][2]) > 1 or _autocasts(x):
-        return [None] * len(factors)
-    tensors: list[Tensor] = []
-    places: list[Place] = []
-    for weight, bias, (group,) in factors:
-        if weight.dtype is not x.dtype:
-            return [None] * len(factors)
-        tensors.append(weight)
-        places.append(group.weight)
-        if bias is not None and group.bias is not None:
-            tensors.append(bias)
-            places.append(group.bias)
-    blocks = iter(submatrix.gather_each(tensors, places))
-    return [(next(blocks), bias if group.bias is None else next(blocks)) for _, bias, (group,) in factors]
-
-
-def product(
-    x: Tensor, weight: Tensor, bias: Tensor | None, groups: Sequence[Group], scale: float, blocks: Blocks
-) -> Tensor:
+def product(x: Tensor, weight: Tensor, bias: Tensor | None, groups: Sequence[Group], scale: float) -> Tensor:
     """Do what `linear` does, for arguments that are known to be right.
 
     Args:
@@ -344,15 +297,14 @@ def product(
         bias: tensor of shape (outputs,).
         groups: of the batch.
         scale: factor of the product.
-        blocks: what `gather_small` has returned.
 
     Returns:
         Tensor of shape (rows, outputs that are computed).
     """
-    if _autocasts(x):
+    if autocasts(x):
         with torch.autocast(x.device.type, enabled=False):
-            return _apply(x.to(torch.get_autocast_dtype(x.device.type)), weight, bias, groups, scale, blocks)
-    return _apply(x, weight, bias, groups, scale, blocks)
+            return _apply(x.to(torch.get_autocast_dtype(x.device.type)), weight, bias, groups, scale)
+    return _apply(x, weight, bias, groups, scale)
 
 
 # As in `thinned.ops`: past the search for functorch's wrappers in the groups.

@@ -20,13 +20,15 @@ class Product:
         columns: number of the site that says which inputs are there; None for all.
         rows: number of the site that says which outputs are computed; None for all.
         scaled: whether the product takes along the scale of its inputs.
-        layers: elementwise layers and BatchNorm1d, and SCALE.
+        relu: whether a ReLU follows at once.
+        layers: what follows then: elementwise layers and BatchNorm1d, and SCALE.
     """
 
     linear: nn.Linear
     columns: int | None
     rows: int | None
     scaled: bool
+    relu: bool
     layers: tuple[nn.Module | None, ...]
 
 
@@ -107,10 +109,11 @@ def _run(layers: Sequence[nn.Module], found: dict[int, Thinning], place: int) ->
         assert isinstance(linear, nn.Linear)
         following = found.get(place)
         if following is None:
-            products.append(Product(linear, columns, None, scaled, ()))
+            products.append(Product(linear, columns, None, scaled, False, ()))
             return Run(tuple(sites), picks, lead, tuple(products)), place + 1
         between = (*layers[place + 1 : following.site], *_after(layers, following))
-        products.append(Product(linear, columns, len(sites), scaled, between))
+        relu = bool(between) and type(between[0]) is nn.ReLU
+        products.append(Product(linear, columns, len(sites), scaled, relu, between[relu:]))
         columns, scaled, place = len(sites), following.after == following.site + 1, following.after
         sites.append(_site(layers, following))
 
