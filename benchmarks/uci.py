@@ -152,7 +152,7 @@ class Run:
 
     def __init__(self, name: str, table: np.ndarray, options: argparse.Namespace, bar: Progress) -> None:
         self.name, self.table, self.bar, self.out = name, table, bar, options.out
-        self.epochs, self.passes = sorted(options.epochs), options.passes
+        self.epochs, self.passes = sorted(set(options.epochs)), options.passes
         self.settings = {"name": name, "epochs": self.epochs, "passes": self.passes}
         self.train = [rows for rows, _ in splits(len(table))]
         self.records = [record for record in read(self.out) if self.settings.items() <= record.items()]
@@ -265,21 +265,30 @@ def report(records: list[Record]) -> str:
     return "\n".join(lines)
 
 
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive whole number, but got {text}.")
+    return int(text)
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PRECISIONS)}; all by default")
     parser.add_argument("--data", type=Path, required=True, help="folder with NAME/data.txt in it")
-    parser.add_argument("--epochs", type=int, nargs="+", default=EPOCHS, help="numbers of epochs to choose from")
-    parser.add_argument("--passes", type=int, default=10_000, help="passes of each prediction of the test part")
+    parser.add_argument("--epochs", type=positive, nargs="+", default=EPOCHS, help="numbers of epochs to choose from")
+    parser.add_argument("--passes", type=positive, default=10_000, help="passes of each prediction of the test part")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/uci.jsonl"))
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(PRECISIONS):
         parser.error(f"NAME must be one of {', '.join(PRECISIONS)}, but got {', '.join(sorted(unknown))}.")
+    paths = {name: options.data / name / "data.txt" for name in options.names or PRECISIONS}
+    if missing := [str(path) for path in paths.values() if not path.is_file()]:
+        parser.error(f"--data must be the folder with NAME/data.txt in it, but there is no {', '.join(missing)}.")
     torch.set_num_threads(1)  # the networks are too small for more
     records = []
     with Progress(console=Console(stderr=True)) as bar:
-        for name in options.names or PRECISIONS:
-            run = Run(name, np.loadtxt(options.data / name / "data.txt"), options, bar)
+        for name, path in paths.items():
+            run = Run(name, np.loadtxt(path), options, bar)
             for line in run.all():
                 bar.console.print(line, highlight=False)
             records += run.records
