@@ -70,9 +70,11 @@ class Networks:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Of inputs (networks, rows, features) the outputs (networks, rows) under new masks."""
-        hidden = torch.baddbmm(self.biases[0], thinned.dropout(x, self.p), self.weights[0]).relu()
+        hidden = torch.baddbmm(self.biases[0], thinned.dropout(x, self.p), self.weights[0])
+        # dropout and ReLU commute, and in this order both work in place
+        hidden = thinned.dropout(hidden, self.p, inplace=True).relu_()
         # one output: products and a sum are three times as fast as a batched matrix-vector product and its backward
-        return (thinned.dropout(hidden, self.p) * self.weights[1]).sum(2) + self.biases[1]
+        return (hidden * self.weights[1]).sum(2) + self.biases[1]
 
     def fit(self, x: Tensor, y: Tensor, precision: Tensor) -> Iterator[int]:
         """Train without end on inputs (networks, rows, features) and targets (networks, rows).
@@ -86,11 +88,11 @@ class Networks:
         optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
         epoch = 0
         while True:
-            order = torch.randperm(rows)
-            for inputs, targets in zip(x[:, order].split(BATCH, 1), y[:, order].split(BATCH, 1), strict=True):
-                optimizer.zero_grad()
+            for batch in torch.randperm(rows).split(BATCH):
+                error = self(x.index_select(1, batch)) - y.index_select(1, batch)
                 penalty = sum(weight.square().sum((1, 2)) for weight in self.weights) * decay
-                ((self(inputs) - targets).square().mean(1) + penalty).sum().backward()
+                optimizer.zero_grad()
+                (error.square().mean(1) + penalty).sum().backward()
                 optimizer.step()
             epoch += 1
             yield epoch
