@@ -6,7 +6,9 @@
 The protocol is that of the authors' grid search (github.com/yaringal/DropoutUncertaintyExps): one hidden layer of 50
 units, dropout on the inputs and on the hidden layer, 20 splits of 90 % and 10 %. For each split by itself the drop
 probability, the precision of the noise and the number of epochs are chosen by the log-likelihood on a fifth of the
-training part; a new network is then trained on all of the training part, and sees the test part once.
+training part; a new network is then trained on all of the training part, and sees the test part once. For each drop
+probability the numbers of epochs are tried in rising order, until the log-likelihood of the best precision, averaged
+over the splits, falls.
 
 All networks of a table that share a drop probability train together, as one batched network. What has been chosen and
 found for one table and one drop probability is written to a file of JSON lines as soon as it is there, and is not run
@@ -30,9 +32,9 @@ from torch import Tensor
 import thinned
 
 SPLITS, HIDDEN, BATCH, LEARNING_RATE, LENGTH_SCALE, SEED = 20, 50, 128, 1e-3, 1e-2, 0
-VALIDATION_PASSES = 1000  # at most; the test part gets all that are asked for
+VALIDATION_PASSES = 500  # at most; the test part gets all that are asked for
 RATES = (0.005, 0.01, 0.05, 0.1)
-EPOCHS = (400, 1000, 2000, 4000)  # the authors trained for 400 epochs in the paper and for 4,000 later
+EPOCHS = (400, 1000, 2000, 4000, 8000)  # the authors trained for 400 epochs in the paper and for 4,000 later
 PRECISIONS = {  # of the noise, in units of the target: the authors' grids
     "yacht": (0.25, 0.5, 0.75),
     "energy": (0.25, 0.5, 0.75),
@@ -160,21 +162,22 @@ class Run:
         self.records = [record for record in read(self.out) if self.settings.items() <= record.items()]
 
     def keep(self, records: list[Record]) -> None:
-        self.records += [{**self.settings, **record} for record in records]
+        new = [{**self.settings, **record} for record in records]
+        self.records += new
         self.out.parent.mkdir(parents=True, exist_ok=True)
         with self.out.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(record) + "\n" for record in self.records[-len(records) :])
+            file.writelines(json.dumps(record) + "\n" for record in new)
 
     def epochs_of(self, networks: Networks, part: Part, precision: Tensor, most: int, task: str) -> Iterator[int]:
         """Train, and stop at each number of epochs that is a candidate."""
         shown = self.bar.add_task(f"{self.name}: {task}, p = {networks.p}", total=most)
-        for epoch in networks.fit(part.x, part.y, precision):
-            self.bar.advance(shown)
-            if epoch in self.epochs:
-                yield epoch
-            if epoch == most:
-                break
-        self.bar.remove_task(shown)
+        try:
+            for epoch in itertools.islice(networks.fit(part.x, part.y, precision), most):
+                self.bar.advance(shown)
+                if epoch in self.epochs:
+                    yield epoch
+        finally:  # also when the caller has seen enough
+            self.bar.remove_task(shown)
 
     def validate(self, p: float) -> None:
         """Log-likelihood of all candidates of one drop probability, on the last fifth of each training part."""
@@ -188,14 +191,19 @@ class Run:
         for _ in self.epochs_of(networks, part, precision, self.epochs[-1], "validation"):
             draws = part.unit(networks.draw(part.new_x, min(self.passes, VALIDATION_PASSES)))
             found.append(log_likelihood(draws, part.new_y, precision).view(len(precisions), SPLITS))
-        scores = torch.stack(found, 2).permute(1, 0, 2)
-        self.keep([{"kind": "validation", "p": p, "precisions": precisions, "log_likelihood": rounded(scores)}])
+            means = [scores.amax(0).mean() for scores in found[-2:]]
+            if means[-1] < means[0]:
+                break
+        candidates = {"precisions": precisions, "tried_epochs": self.epochs[: len(found)]}
+        scores = rounded(torch.stack(found, 2).transpose(0, 1))  # [split][precision][number of epochs]
+        self.keep([{"kind": "validation", "p": p, **candidates, "log_likelihood": scores}])
 
     def chosen(self) -> list[tuple[float, float, int]]:
         """Drop probability, precision and number of epochs of each split: the likeliest on its own validation rows."""
         candidates, scores = [], []
         for record in sorted((r for r in self.records if r["kind"] == "validation"), key=lambda record: record["p"]):
-            candidates += [(record["p"], *pair) for pair in itertools.product(record["precisions"], self.epochs)]
+            pairs = itertools.product(record["precisions"], record["tried_epochs"])
+            candidates += [(record["p"], *pair) for pair in pairs]
             scores.append(np.array(record["log_likelihood"]).reshape(SPLITS, -1))
         return [candidates[best] for best in np.concatenate(scores, 1).argmax(1)]
 
@@ -235,7 +243,7 @@ class Run:
         for p in RATES:
             if not any(record["kind"] == "validation" and record["p"] == p for record in self.records):
                 self.validate(p)
-                yield f"{self.name}: validated p = {p}"
+                yield f"{self.name}: validated p = {p} up to {self.records[-1]['tried_epochs'][-1]} epochs"
         for p in sorted({choice[0] for choice in self.chosen()}):
             if not any(record["kind"] == "test" and record["p"] == p for record in self.records):
                 self.test(p)

@@ -91,7 +91,7 @@ def test_the_command_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
     np.savetxt(tmp_path / "yacht" / "data.txt", random.normal(size=(40, 3)))
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # of the whole test process
     out = tmp_path / "out.jsonl"
-    arguments = ["yacht", "--data", str(tmp_path), "--epochs", "2", "1", "--passes", "20", "--out", str(out)]
+    arguments = ["yacht", "--data", str(tmp_path), "--epochs", "3", "1", "2", "--passes", "20", "--out", str(out)]
     uci.main(arguments)
     whole, table = out.read_text(encoding="utf-8"), capsys.readouterr().out
     records = [json.loads(line) for line in whole.splitlines()]
@@ -101,7 +101,7 @@ def test_the_command_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
 
     scores = {record["p"]: np.array(record["log_likelihood"]) for record in records if record["kind"] == "validation"}
     for record in tests:  # the best of all candidates was chosen
-        setting = uci.PRECISIONS["yacht"].index(record["precision"]), [1, 2].index(record["chosen_epochs"])
+        setting = uci.PRECISIONS["yacht"].index(record["precision"]), [1, 2, 3].index(record["chosen_epochs"])
         best = max(found[record["split"]].max() for found in scores.values())
         assert scores[record["p"]][record["split"]][setting] == best
 
