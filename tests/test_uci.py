@@ -85,25 +85,41 @@ def test_standardised_by_the_rows_to_train_on():
     assert part.unit(torch.tensor([[5.0]])).tolist() == [[70.0]]
 
 
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
 def test_the_command_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
     random = np.random.default_rng(0)
     (tmp_path / "yacht").mkdir()
     np.savetxt(tmp_path / "yacht" / "data.txt", random.normal(size=(40, 3)))
-    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # of the whole test process
+    monkeypatch.setattr(uci, "SPLITS", 4)
+    monkeypatch.setattr(uci, "RATES", (0.01, 0.1))
     out = tmp_path / "out.jsonl"
-    arguments = ["yacht", "--data", str(tmp_path), "--epochs", "3", "1", "2", "--passes", "20", "--out", str(out)]
+    arguments = ["yacht", "--data", str(tmp_path), "--epochs", "301", "1", "300", "--passes", "20", "--out", str(out)]
     uci.main(arguments)
     whole, table = out.read_text(encoding="utf-8"), capsys.readouterr().out
     records = [json.loads(line) for line in whole.splitlines()]
     tests = [record for record in records if record["kind"] == "test"]
-    assert sorted(record["split"] for record in tests) == list(range(20))
+    assert sorted(record["split"] for record in tests) == list(range(4))
     assert f"| yacht | {np.mean([record['rmse'] for record in tests]):.3f} ± " in table
 
-    scores = {record["p"]: np.array(record["log_likelihood"]) for record in records if record["kind"] == "validation"}
+    validations = [record for record in records if record["kind"] == "validation"]
+    scores = {record["p"]: np.array(record["log_likelihood"]) for record in validations}
     for record in tests:  # the best of all candidates was chosen
-        setting = uci.PRECISIONS["yacht"].index(record["precision"]), [1, 2, 3].index(record["chosen_epochs"])
+        setting = uci.PRECISIONS["yacht"].index(record["precision"]), [1, 300, 301].index(record["chosen_epochs"])
         best = max(found[record["split"]].max() for found in scores.values())
         assert scores[record["p"]][record["split"]][setting] == best
+
+    for record in validations:  # ended where the likelihood fell, or with the last candidate
+        rises = np.diff(scores[record["p"]].max(1).mean(0)) >= 0
+        assert rises[:-1].all()
+        assert record["tried_epochs"] == [1, 300, 301][: len(rises) + 1]
+        assert rises[-1] == (len(rises) == 2)
 
     for done in (2, len(records)):
         out.write_text("".join(line + "\n" for line in whole.splitlines()[:done]), encoding="utf-8")
