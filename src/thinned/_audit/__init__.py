@@ -80,7 +80,7 @@ def audit(
         TypeError: it cannot be called, or returns something of another shape.
         ValueError: `p` is outside [0, 1], or the shape has no elements.
 
-    Example:
+    Examples:
         >>> thinned.audit(thinned.nn.Dropout(0.3), calls=50).passed
         True
         >>> found = thinned.audit(torch.nn.Dropout(0.3), calls=50)

@@ -73,7 +73,7 @@ def subject(target: Any, p: float | None) -> Subject:
     Raises:
         KindError: it cannot be called.
 
-    Example:
+    Examples:
         >>> subject(torch.nn.Dropout(0.3), None).p
         0.3
     """
@@ -140,7 +140,7 @@ def load(target: str, p: float, options: Sequence[str] = ()) -> Callable[..., An
         RangeError: there is no such name, an option has no "=", or `p` is outside [0, 1].
         KindError: the class cannot be made like that.
 
-    Example:
+    Examples:
         >>> load("torch.nn.Dropout", 0.1, ["inplace=True"])
         Dropout(p=0.1, inplace=True)
     """

@@ -78,7 +78,7 @@ class Chain(nn.Sequential):
     Raises:
         ValueError, TypeError: an option breaks its rule.
 
-    Example:
+    Examples:
         >>> chain = thinned.batchwise.Chain(
         ...     nn.Dropout(0.2), nn.Linear(784, 800), nn.ReLU(), nn.Dropout(0.5), nn.Linear(800, 10)
         ... )
@@ -105,7 +105,9 @@ class Chain(nn.Sequential):
         """Set how units are chosen.
 
         Args:
-            groups, units, multiple_of: as for the class.
+            groups: as for the class.
+            units: likewise.
+            multiple_of: likewise.
 
         Raises:
             ValueError, TypeError: an option breaks its rule.

@@ -106,7 +106,7 @@ def products(x: Tensor, factors: Sequence[Factor]) -> Tensor:
     Returns:
         Tensor of shape (rows, outputs of the last product that are computed).
 
-    Example:
+    Examples:
         >>> weight = torch.tensor([[1.0, 10.0], [100.0, 1000.0]])
         >>> place = Place(weight, columns=torch.tensor([1]))
         >>> products(torch.ones(1, 1), [Factor(weight, None, place, None, 2.0, relu=True)])

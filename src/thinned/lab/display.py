@@ -21,7 +21,7 @@ class Progress:
         console: where.
         settings: what is compared.
 
-    Example:
+    Examples:
         >>> from thinned.lab.recipe import Recipe
         >>> settings = Settings(methods=("none",), seeds=(7,), recipe=Recipe(epochs=2))
         >>> with Progress(Console(force_terminal=False), settings) as show:

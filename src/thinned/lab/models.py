@@ -59,7 +59,7 @@ def method(name: str) -> Method:
     Raises:
         RangeError: there is none of that name.
 
-    Example:
+    Examples:
         >>> method("none").sentence
         'The same network without dropout.'
     """
@@ -97,7 +97,7 @@ def network(
     Raises:
         RangeError: there is no method of that name.
 
-    Example:
+    Examples:
         >>> network("torch", 64, [16], 10, p=0.5, input_p=0.2)[3]
         Dropout(p=0.5, inplace=False)
     """
@@ -122,7 +122,7 @@ def mlp(
     Returns:
         Dropout, then Linear, ReLU and Dropout for each hidden layer, then Linear.
 
-    Example:
+    Examples:
         >>> model = mlp(64, [16], 10, dropout=nn.Dropout, p=0.5, input_p=0.2)
         >>> [type(layer).__name__ for layer in model]
         ['Dropout', 'Linear', 'ReLU', 'Dropout', 'Linear']

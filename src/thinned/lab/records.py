@@ -47,7 +47,7 @@ class Journal:
     Args:
         path: the file; it must not exist.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "records.jsonl")
@@ -92,7 +92,7 @@ def create(root: Path, name: str | None, kind: str) -> Path:
     Raises:
         RangeError: the name cannot be that of a folder or is taken, or nothing can be written there.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as root:
         ...     create(Path(root), "first", "compare").name
@@ -123,7 +123,7 @@ def write_text(path: Path, text: str) -> None:
         path: the file.
         text: all of it.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_text(Path(folder, "a"), "whole")
@@ -149,7 +149,7 @@ def write_json(path: Path, value: Any) -> None:
         path: the file.
         value: dictionaries, lists, strings and numbers; a number that is nan or infinite becomes null.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_json(Path(folder, "a"), {"loss": math.inf, "seeds": (0, 1)})
@@ -165,7 +165,7 @@ def environment() -> dict[str, str | int]:
     Returns:
         Versions, machine, and the number of threads.
 
-    Example:
+    Examples:
         >>> environment()["threads"] == torch.get_num_threads()
         True
     """

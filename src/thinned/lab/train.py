@@ -24,7 +24,7 @@ class Examples:
         inputs: float32, shape (examples, features).
         targets: int64, shape (examples,).
 
-    Example:
+    Examples:
         >>> from thinned.data import load
         >>> examples = Examples.of(load("digits").train)
         >>> examples.inputs.shape, examples.head(100).inputs.shape
@@ -70,7 +70,7 @@ class Trainer:
         seed: of the weights, of the order of the examples and of dropout.
         library: where the optimizer comes from; see `Recipe.make_optimizer`.
 
-    Example:
+    Examples:
         >>> trainer = Trainer(lambda: nn.Linear(4, 2), Recipe(batch_size=8), seed=0)
         >>> examples = Examples(torch.ones(20, 4), torch.zeros(20, dtype=torch.int64))
         >>> loss, seconds = trainer.epoch(examples)
@@ -142,7 +142,7 @@ def test_error(model: nn.Module, test: Examples) -> float:
     Returns:
         A number in [0, 1]. An output that is nan counts as wrong.
 
-    Example:
+    Examples:
         >>> test_error(nn.Identity(), Examples(torch.eye(2), torch.tensor([0, 0])))
         0.5
     """
@@ -170,7 +170,7 @@ def bytes_kept(model: nn.Module, batch: Examples) -> int:
     Returns:
         Number of bytes.
 
-    Example:
+    Examples:
         ReLU keeps its output, 2 x 3 float32 numbers; the loss keeps as many, and one number more:
 
         >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())

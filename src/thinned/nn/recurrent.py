@@ -21,7 +21,7 @@ class Zoneout(Site, torch.nn.Module):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1].
 
-    Example:
+    Examples:
         >>> cell, zoneout = torch.nn.GRUCell(3, 4), thinned.nn.Zoneout(0.1)
         >>> state = torch.zeros(2, 4)
         >>> for x in torch.ones(5, 2, 3):
@@ -170,14 +170,21 @@ class LSTM(_Fixed, torch.nn.LSTM):
     it runs a loop over time, slower than torch's kernel.
 
     Args:
-        input_size, hidden_size, num_layers, bias, batch_first, bidirectional, device, dtype: as torch's.
+        input_size: as torch's.
+        hidden_size: likewise.
+        num_layers: likewise.
+        bias: likewise.
+        batch_first: likewise.
+        bidirectional: likewise.
+        device: likewise.
+        dtype: likewise.
         dropout: probability of an input of all layers but the first to be dropped; later `layer.between.p`.
         recurrent_dropout: probability of a unit of the state to be dropped; later `layer.recurrent.p`.
 
     Raises:
         ValueError, TypeError: a probability is not a number in [0, 1]; the input is no tensor or PackedSequence.
 
-    Example:
+    Examples:
         >>> layer = thinned.nn.LSTM(3, 4, num_layers=2, dropout=0.2, recurrent_dropout=0.2)
         >>> output, (h, c) = layer(torch.ones(5, 1, 3))
         >>> output.shape, h.shape
@@ -222,7 +229,8 @@ class LSTM(_Fixed, torch.nn.LSTM):
         """Return the outputs of all time steps, and the last states.
 
         Args:
-            input, hx: as for `torch.nn.LSTM`.
+            input: as for `torch.nn.LSTM`.
+            hx: likewise.
 
         Returns:
             As `torch.nn.LSTM`.
@@ -240,7 +248,14 @@ class GRU(_Fixed, torch.nn.GRU):
     it runs a loop over time, slower than torch's kernel.
 
     Args:
-        input_size, hidden_size, num_layers, bias, batch_first, bidirectional, device, dtype: as torch's.
+        input_size: as torch's.
+        hidden_size: likewise.
+        num_layers: likewise.
+        bias: likewise.
+        batch_first: likewise.
+        bidirectional: likewise.
+        device: likewise.
+        dtype: likewise.
         dropout: probability of an input of all layers but the first to be dropped; later `layer.between.p`.
         recurrent_dropout: probability of a unit of the state to be dropped; later `layer.recurrent.p`. The update gate
             carries the state itself, not the dropped one.
@@ -248,7 +263,7 @@ class GRU(_Fixed, torch.nn.GRU):
     Raises:
         ValueError, TypeError: a probability is not a number in [0, 1]; the input is no tensor or PackedSequence.
 
-    Example:
+    Examples:
         >>> layer = thinned.nn.GRU(3, 4, recurrent_dropout=0.2)
         >>> output, h = layer(torch.ones(5, 1, 3))
         >>> output.shape, h.shape
@@ -294,7 +309,8 @@ class GRU(_Fixed, torch.nn.GRU):
         """Return the outputs of all time steps, and the last state.
 
         Args:
-            input, hx: as for `torch.nn.GRU`.
+            input: as for `torch.nn.GRU`.
+            hx: likewise.
 
         Returns:
             As `torch.nn.GRU`.

@@ -99,8 +99,12 @@ class DropConnectLinear(_DropConnect, torch.nn.Linear):
     """A linear layer whose single weights are dropped while training; the others are scaled so that the mean stays.
 
     Args:
-        in_features, out_features, bias, device, dtype: as for `torch.nn.Linear`, whose parameters it has. The bias is
+        in_features: as for `torch.nn.Linear`, whose parameters it has. The bias is
             never dropped.
+        out_features: likewise.
+        bias: likewise.
+        device: likewise.
+        dtype: likewise.
         p: probability of a weight to be dropped, in [0, 1]; can be assigned later.
         inference: what eval mode does: "mean", the full weights; "gaussian", a draw from the normal distribution with
             the mean and variance of all masks (Wan et al.); "sample", weights dropped as in training.
@@ -110,7 +114,7 @@ class DropConnectLinear(_DropConnect, torch.nn.Linear):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1]; there is no such inference.
 
-    Example:
+    Examples:
         >>> layer = thinned.nn.DropConnectLinear(4, 2, p=0.5)
         >>> layer
         DropConnectLinear(in_features=4, out_features=2, bias=True, p=0.5, inference='mean')
@@ -160,10 +164,13 @@ class DropConnectConv1d(_DropConnectConv, torch.nn.Conv1d):
     """A 1d convolution whose single weights are dropped while training.
 
     Args:
-        arguments, options: as for `torch.nn.Conv1d`, whose parameters it has.
-        p, inference, per_example: as for `DropConnectLinear`.
+        arguments: as for `torch.nn.Conv1d`, whose parameters it has.
+        options: likewise.
+        p: as for `DropConnectLinear`.
+        inference: likewise.
+        per_example: likewise.
 
-    Example:
+    Examples:
         >>> thinned.nn.DropConnectConv1d(2, 4, 3, p=0.2)(torch.ones(1, 2, 5)).shape
         torch.Size([1, 4, 3])
 
@@ -175,10 +182,13 @@ class DropConnectConv2d(_DropConnectConv, torch.nn.Conv2d):
     """A 2d convolution whose single weights are dropped while training.
 
     Args:
-        arguments, options: as for `torch.nn.Conv2d`, whose parameters it has.
-        p, inference, per_example: as for `DropConnectLinear`.
+        arguments: as for `torch.nn.Conv2d`, whose parameters it has.
+        options: likewise.
+        p: as for `DropConnectLinear`.
+        inference: likewise.
+        per_example: likewise.
 
-    Example:
+    Examples:
         >>> thinned.nn.DropConnectConv2d(2, 4, 3, p=0.2)(torch.ones(1, 2, 5, 5)).shape
         torch.Size([1, 4, 3, 3])
 
@@ -190,10 +200,13 @@ class DropConnectConv3d(_DropConnectConv, torch.nn.Conv3d):
     """A 3d convolution whose single weights are dropped while training.
 
     Args:
-        arguments, options: as for `torch.nn.Conv3d`, whose parameters it has.
-        p, inference, per_example: as for `DropConnectLinear`.
+        arguments: as for `torch.nn.Conv3d`, whose parameters it has.
+        options: likewise.
+        p: as for `DropConnectLinear`.
+        inference: likewise.
+        per_example: likewise.
 
-    Example:
+    Examples:
         >>> thinned.nn.DropConnectConv3d(2, 4, 3, p=0.2)(torch.ones(1, 2, 5, 5, 5)).shape
         torch.Size([1, 4, 3, 3, 3])
 
@@ -212,7 +225,7 @@ class WeightDrop(Site, torch.nn.Module):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1]; the module has no such parameter.
 
-    Example:
+    Examples:
         >>> layer = thinned.nn.WeightDrop(torch.nn.LSTM(3, 4), p=0.5)
         >>> layer.names
         ('weight_hh_l0',)
@@ -241,7 +254,8 @@ class WeightDrop(Site, torch.nn.Module):
         """Call the module with thinned weights.
 
         Args:
-            arguments, options: of the module.
+            arguments: of the module.
+            options: likewise.
 
         Returns:
             What the module returns.
