@@ -47,7 +47,7 @@ FLAGS = (
     ("--units", "dropout.units", "What batchwise keeps: random units or a slice. [random]"),
     ("--epochs", "training.epochs", "How often the training data are gone through. [20]"),
     ("--batch-size", "training.batch_size", "Examples of one step, of all processes together. [50]"),
-    ("--optimizer", "training.optimizer", "sgd, nesterov, adam, adamw, nadam, rmsprop or adagrad. [sgd]"),
+    ("--optimizer", "training.optimizer", "sgd, nesterov, adam, adamw, rmsprop or adagrad. [sgd]"),
     ("--lr", "training.lr", "Learning rate. [by the optimizer]"),
     ("--momentum", "training.momentum", "Momentum, or Adam's first beta. [0.9]"),
     ("--weight-decay", "training.weight_decay", "Decoupled for adamw alone. [0]"),
@@ -86,7 +86,9 @@ def _flags(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--out", default="runs", type=click.Path(path_type=Path), help="Folder of all runs.")
 @click.option("--quiet", is_flag=True, help="Show nothing but what was found, as one JSON object.")
 @_flags
-def train(*, settings: Path | None, resume: Path | None, name: str | None, out: Path, quiet: bool, **flags: Any) -> None:
+def train(
+    *, settings: Path | None, resume: Path | None, name: str | None, out: Path, quiet: bool, **flags: Any
+) -> None:
     """Train one network: checkpoints, records, monitors.
 
     Settings come from a TOML file, if one is given, and from flags, which go first. Ctrl-C ends a run with a

@@ -20,10 +20,11 @@ from thinned._errors import RangeError
 from thinned._optional import require
 from thinned.data import Dataset
 from thinned.lab import machine, models, records, report
+from thinned.lab.examples import Examples
 from thinned.lab.recipe import OPTIMIZERS, Recipe
 from thinned.lab.records import Record
 from thinned.lab.summary import Summary, summarise
-from thinned.lab.train import Examples, Trainer, bytes_kept, test_error
+from thinned.lab.train import Trainer, bytes_kept, test_error
 
 WARM_UP = 3  # steps before the clock runs
 WIDEST = 2**24  # units of one layer

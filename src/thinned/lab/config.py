@@ -6,7 +6,7 @@ import os
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,9 @@ class Config:
         parts = []
         for name, table in self.tables().items():
             inner = {key: value for key, value in table.items() if isinstance(value, dict)}
-            lines = [f"{key} = {_toml(value)}" for key, value in table.items() if value is not None and key not in inner]
+            lines = [
+                f"{key} = {_toml(value)}" for key, value in table.items() if value is not None and key not in inner
+            ]
             parts.append("\n".join([f"[{name}]", *lines]))
             for key, options in inner.items():
                 if options:

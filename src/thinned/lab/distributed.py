@@ -3,7 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class Job:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=partial(torch.device, "cpu"))
 
     @property
     def writes(self) -> bool:
@@ -128,11 +129,11 @@ class Job:
                     "`model.norm` must be none for several processes on CPUs: torch shares the statistics of a batch "
                     "between GPUs alone."
                 )
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         if sparse or not any(parameter.requires_grad for parameter in model.parameters()):
             return model
         devices = [self.device] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(model, device_ids=devices)
 
     def average(self, model: nn.Module) -> None:
         """Average gradients over all processes, of submatrices their blocks alone.
@@ -151,7 +152,7 @@ class Job:
                 blocks.append(_values(grad))
         flat = torch.cat([block.reshape(-1) for block in blocks])
         self.sum(flat.div_(self.size))
-        for block, part in zip(blocks, flat.split([block.numel() for block in blocks]), strict=True):
+        for block, part in zip(blocks, torch.split(flat, [block.numel() for block in blocks]), strict=True):
             block.copy_(part.view_as(block))
 
 

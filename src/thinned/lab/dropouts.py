@@ -134,7 +134,8 @@ class DropoutSettings:
         ...
         thinned._errors.RangeError: `dropout.kind` must be one of none, torch, standard, batchwise, alpha, gaussian, \
 gaussian_noise, replacement, variational, spatial, feature_alpha, block, cutout, step, locked, word, embedding, \
-dropconnect, sparse_variational, concrete, weight_drop, zoneout, sparse_replacement, sparse_item_replacement, but got 'gausian'.
+dropconnect, sparse_variational, concrete, weight_drop, zoneout, sparse_replacement, sparse_item_replacement, but got \
+kind='gausian'.
     """
 
     kind: str | tuple[str, ...] = "standard"
@@ -204,7 +205,7 @@ def known(name: str, setting: str) -> Kind:
         RangeError: there is none of that name.
     """
     if name not in KINDS:
-        raise RangeError(f"`dropout.{setting}` must be one of {', '.join(KINDS)}, but got {name!r}.")
+        raise RangeError(f"`dropout.{setting}` must be one of {', '.join(KINDS)}, but got {setting}={name!r}.")
     return KINDS[name]
 
 
@@ -230,7 +231,7 @@ def make(
 
     Example:
         >>> make("gaussian", 0.25, 8, 100, {}, ["elements"], "a hidden layer")
-        GaussianDropout(p=0.25)
+        GaussianDropout(p=0.25, inplace=False)
     """
     kind = known(name, "kind")
     if kind.takes not in takes:

@@ -25,7 +25,7 @@ def initialise(model: nn.Module, name: str, activation: str = "relu", scale: flo
     Example:
         >>> layer = nn.Linear(100, 100)
         >>> initialise(layer, "normal", scale=0.5)
-        >>> bool(layer.bias.any()), 0.45 < float(layer.weight.std()) < 0.55
+        >>> bool(layer.bias.any()), 0.45 < layer.weight.std().item() < 0.55
         (False, True)
 
     Source: Glorot and Bengio, AISTATS 2010; He, Zhang, Ren and Sun, ICCV 2015; Saxe, McClelland and Ganguli, ICLR 2014.

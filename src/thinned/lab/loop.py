@@ -234,9 +234,9 @@ class Loop:
             lr=lr,
             fit_loss=fit.loss,
             fit_error=fit.error,
-            validation_loss=validation and validation.loss,
-            validation_error=validation and validation.error,
-            gap=validation and validation.loss - fit.loss,
+            validation_loss=validation.loss if validation else None,
+            validation_error=validation.error if validation else None,
+            gap=validation.loss - fit.loss if validation else None,
             monitors=seen,
         )
         best = self._progress.add(record, self._config.penalties.watch)

@@ -1,8 +1,9 @@
 """The networks that the laboratory trains: one builder for all, and the table of methods that a comparison has."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -78,7 +79,12 @@ class ModelSettings:
     norm: str = "none"
 
     def __post_init__(self) -> None:
-        choices = {"kind": HIDDEN, "activation": ACTIVATIONS, "initialisation": INITIALISATIONS, "norm": NORMS}
+        choices: dict[str, Collection[str]] = {
+            "kind": HIDDEN,
+            "activation": ACTIVATIONS,
+            "initialisation": INITIALISATIONS,
+            "norm": NORMS,
+        }
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise RangeError(
@@ -355,7 +361,7 @@ def _sparse(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> 
     drop = dropouts.make(name, dropped.input_p, 0, shape.examples, options, takes, "sparse features")
     made = _Dense(settings, dropped, shape, len(settings.units))
     widths = [*settings.units, shape.outputs]
-    for before, width in zip(widths, widths[1:], strict=False):
+    for before, width in pairwise(widths):
         made.activation(nn.BatchNorm1d, before)
         made.hidden(before, [ELEMENTS])
         made.weighted(nn.Linear(before, width))

@@ -62,9 +62,6 @@ OPTIMIZERS = {
     ),
     "adam": Rule("Adam", f"Adam with betas {{}} and {BETA2}", lr=0.001, adaptive=True, momentum=_betas),
     "adamw": Rule("AdamW", f"AdamW with betas {{}} and {BETA2}", lr=0.001, adaptive=True, momentum=_betas),
-    "nadam": Rule(
-        "NAdam", f"NAdam with betas {{}} and {BETA2}", lr=0.001, adaptive=True, momentum=_betas, fused=False
-    ),
     "rmsprop": Rule("RMSprop", "RMSprop with momentum {}", lr=0.001, adaptive=True, fused=False),
     "adagrad": Rule("Adagrad", "Adagrad", lr=0.01, momentum=lambda _: {}),
 }

@@ -137,7 +137,9 @@ def _lock(file: Any, path: Path) -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise RangeError(f"{path.parent} is being written to by another process; wait until it has ended.") from error
+            raise RangeError(
+                f"{path.parent} is being written to by another process; wait until it has ended."
+            ) from error
 
 
 def _length(data: bytes, keep: int) -> int:

@@ -179,7 +179,9 @@ def _described(folder: Path) -> bytes:
         raise DataError(f"{folder} must be the folder of a run, but its config.json: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError):
         pass
-    raise DataError(f"{folder} must be the folder of a run of `thinned train`, but its config.json is of something else.")
+    raise DataError(
+        f"{folder} must be the folder of a run of `thinned train`, but its config.json is of something else."
+    )
 
 
 def _train(config: Config, parts: Parts, folder: Path, job: Job, display: Display) -> Outcome:
@@ -220,6 +222,6 @@ def _storage(folder: Path, how: str) -> Iterator[None]:
         if isinstance(error, ThinnedError):
             raise
         raise StorageError(
-            f"{folder} must be a folder that can be written to, but: {error.strerror or error}. What was written before "
-            f"is whole. {how}".rstrip()
+            f"{folder} must be a folder that can be written to, but: {error.strerror or error}. What was written "
+            f"before is whole. {how}".rstrip()
         ) from error

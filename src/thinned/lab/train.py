@@ -17,8 +17,7 @@ from torch.nn.utils import prune
 from thinned import _check, keyed, optim, regularization
 from thinned.keys import step_seeds
 from thinned.lab.distributed import Job
-from thinned.lab.examples import Examples as Examples
-from thinned.lab.examples import order
+from thinned.lab.examples import Examples, order
 from thinned.lab.recipe import Penalties, Recipe
 from thinned.nn import ConcreteDropout, kl_divergence
 
