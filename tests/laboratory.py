@@ -1,13 +1,15 @@
 """What the tests of `thinned train` share: small data, small settings, and when two runs are the same."""
 
 import json
+import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from thinned.data import Dataset, Split
-from thinned.lab import run
+from thinned.lab import distributed, run
 from thinned.lab.config import Config
 
 
@@ -85,3 +87,20 @@ def child(tables, root, name, again):
         run.resume(Path(root, name), data=DATA)
     else:
         run.start(Config.of(tables), root, name, data=DATA)
+
+
+def peer(rank, size, port, tables, root, name):
+    """One of several processes that share a run."""
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(size))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo")
+    with distributed.job() as job:
+        run.start(Config.of(tables), root, name, data=DATA, job=job)
+
+
+def processes():
+    """What starts processes that have imported everything already."""
+    context = multiprocessing.get_context("forkserver")
+    # torch._dynamo is what the first optimizer of a process imports, torch.nn.parallel what a job does.
+    context.set_forkserver_preload(["thinned.lab.run", "torch._dynamo", "torch.nn.parallel.distributed"])
+    return context

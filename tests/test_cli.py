@@ -19,7 +19,7 @@ import thinned_cli
 from thinned import data
 from thinned.lab import display, records
 from thinned.lab.compare import Settings
-from thinned.lab.recipe import Recipe
+from thinned.lab.recipe import OPTIMIZERS, SCHEDULES, Recipe
 from thinned.lab.records import Record
 from thinned.lab.train import Trainer
 from thinned_cli.commands import EXAMPLES, thinned
@@ -159,11 +159,11 @@ def test_defaults_agree_with_those_of_python(monkeypatch):
         (["--momentum", "1"], "`momentum` must be in [0, 1), but got momentum=1.0."),
         (
             ["--optimizer", "lion"],
-            "`optimizer` must be one of sgd, nesterov, adam, adamw, rmsprop, adagrad, but got optimizer='lion'.",
+            f"`optimizer` must be one of {', '.join(OPTIMIZERS)}, but got optimizer='lion'.",
         ),
         (
             ["--schedule", "x"],
-            "`schedule` must be one of linear, constant, exponential, cosine, step, but got schedule='x'.",
+            f"`schedule` must be one of {', '.join(SCHEDULES)}, but got schedule='x'.",
         ),
         (["--groups", "21"], "`groups` must be at most 20, the size of a batch, but got groups=21."),
         (["--units", "x"], "`units` must be one of random, slice, but got units='x'."),

@@ -65,8 +65,8 @@ def gradient(inputs, targets, w):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_steps_by_formula(rule):
-    """Sources: Sutskever et al., 2013, as torch writes it; Kingma and Ba, 2015; Loshchilov and Hutter, 2019; Tieleman and Hinton,
-    2012; Duchi, Hazan and Singer, 2011.
+    """Sources: Sutskever et al., 2013, as torch writes it; Kingma and Ba, 2015; Loshchilov and Hutter, 2019;
+    Tieleman and Hinton, 2012; Duchi, Hazan and Singer, 2011.
     """
     recipe = Recipe(optimizer=rule.__name__, lr=LR, momentum=0.75, weight_decay=DECAY)
     inputs, targets = torch.tensor([[1.0, 2.0], [3.0, -1.0]]), torch.tensor([0, 1])
@@ -164,7 +164,7 @@ def test_rates_reach_the_optimizer():
         (
             {"schedule": "sine"},
             RangeError,
-            r"^`schedule` must be one of linear, constant, exponential, cosine, step, but",
+            r"^`schedule` must be one of linear, constant, exponential, cosine, st",
         ),
         ({"epochs": 3, "warmup_epochs": 3}, RangeError, r"^`warmup_epochs` must be below epochs=3, but got warmup_ep"),
         ({"clip_norm": -1.0}, RangeError, r"^`clip_norm` must be a finite number of at least 0, but got clip_norm=-1"),

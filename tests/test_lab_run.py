@@ -3,20 +3,17 @@
 import errno
 import json
 import math
-import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from laboratory import DATA, assert_same_run, child, last_state, lines, small, stripes
+from laboratory import DATA, assert_same_run, child, last_state, lines, processes, small, stripes
 
 from thinned._errors import DataError, RangeError
 from thinned.data import Dataset, Split
@@ -31,13 +28,13 @@ class StopAt(loop.Silent):
     def __init__(self, steps):
         self.left = steps
 
-    def step(self, step, steps):
+    def step(self, *_):
         self.left -= 1
         if self.left < 0:
             raise ZeroDivisionError
 
-    def epoch(self, record):
-        self.step(0, 0)
+    def epoch(self, _):
+        self.step()
 
 
 def test_what_a_run_leaves(tmp_path):
@@ -126,8 +123,7 @@ def test_seeds_differ(tmp_path):
 
 def kill_and_go_on(tmp_path, config, kills, seed):
     """Kill a run at random moments, so many times; then let it end, and compare it with one that was let alone."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["thinned.lab.run", "torch._dynamo"])  # the second, by the first optimizer
+    context = processes()
     run.start(config, tmp_path, "whole", data=DATA)
     moments = random.Random(seed)
     folder = tmp_path / "killed"
@@ -211,11 +207,13 @@ def test_a_checkpoint_runs_nothing(tmp_path):
             return os.mkdir, (str(tmp_path / "made"),)
 
     torch.save({"version": 1, "trainer": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(DataError, match="evil.pt must be a checkpoint of `thinned train`, but it is damaged"):
+    with pytest.raises(DataError, match=r"evil\.pt must be a checkpoint of `thinned train`, but it is damaged"):
         run.restored(tmp_path / "evil.pt")
     assert not (tmp_path / "made").exists()
     torch.save({"version": 2}, tmp_path / "later.pt")
-    with pytest.raises(DataError, match="later.pt must be a checkpoint of version 1 of `thinned train`, but it is not"):
+    with pytest.raises(
+        DataError, match=r"later\.pt must be a checkpoint of version 1 of `thinned train`, but it is not"
+    ):
         run.restored(tmp_path / "later.pt")
 
 
@@ -256,7 +254,7 @@ def test_two_processes_do_not_write_one_run(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_after_the_step_at_hand(tmp_path, number):
     class Interrupt(loop.Silent):
-        def step(self, step, steps):
+        def step(self, step, _):
             if step == 2:
                 os.kill(os.getpid(), number)
 
@@ -273,7 +271,7 @@ def test_a_signal_stops_after_the_step_at_hand(tmp_path, number):
 
 def test_a_second_signal_stops_at_once(tmp_path):
     class Interrupt(loop.Silent):
-        def step(self, step, steps):
+        def step(self, step, _):
             if step == 2:
                 os.kill(os.getpid(), signal.SIGINT)
                 os.kill(os.getpid(), signal.SIGINT)
@@ -299,7 +297,7 @@ def test_a_long_epoch_is_looked_at_before_its_end(tmp_path, monkeypatch):
     steps = []
 
     class Count(loop.Silent):
-        def step(self, step, steps_):
+        def step(self, step, _):
             steps.append(step)
 
     with pytest.raises(DivergedError, match="in epoch 1"):
@@ -374,50 +372,6 @@ def test_validation_is_never_from_the_test_part(tmp_path):
     assert seen[-1]
     assert not any(seen[:-1])
     assert np.isfinite(lines(tmp_path / "x")[-1]["validation_loss"])
-
-
-# The command
-
-
-def test_torchrun_survives_a_killed_process(tmp_path):
-    """Two processes by torchrun; one is killed, the job ends with a message, and one process alone goes on.
-
-    To rounding it is the run of one process: the sum of a gradient over two halves of a batch is rounded otherwise.
-    """
-    settings = tmp_path / "settings.toml"
-    config = small(training={"epochs": 400}, run={"checkpoint_steps": 2, "monitors": 0}, data={"name": "digits"})
-    settings.write_text(config.toml(), encoding="utf-8")
-    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "thinned"]
-    line += ["train", str(settings), "--out", str(tmp_path), "--name", "job"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    with subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        path = tmp_path / "job" / "records.jsonl"
-        while process.poll() is None and not (path.exists() and path.stat().st_size):
-            time.sleep(0.01)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        second = [pid for pid in children if b"RANK=1" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")]
-        os.kill(int(second[0]), signal.SIGKILL)
-        out, err = process.communicate()
-    assert process.returncode == 1, err
-    assert f"Go on with: torchrun --nproc-per-node 2 -m thinned train --resume {tmp_path / 'job'}" in err
-    assert out.count("examples of digits to train on") == 1  # one process speaks
-    done = last_state(tmp_path / "job")["trainer"]["epochs_done"]
-    assert done < 400
-    with pytest.raises(ZeroDivisionError, match=r"^$"):
-        run.resume(tmp_path / "job", display=StopAt(120))
-    two, one = lines(tmp_path / "job"), []
-
-    class Keep(loop.Silent):
-        def epoch(self, record):
-            one.append(record)
-            if record.epoch == two[-1]["epoch"]:
-                raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError, match=r"^$"):
-        run.start(config, tmp_path, "alone", display=Keep())
-    assert len(two) > done
-    for ours, theirs in zip(two, one, strict=True):
-        assert ours["train_loss"] == pytest.approx(theirs.train_loss, rel=1e-4)
 
 
 def test_checkpoints_are_whole_when_they_have_their_name(tmp_path, monkeypatch):

@@ -100,14 +100,17 @@ Graham et al. on MNIST, in 40 epochs:
 )
 @click.option("--epochs", default=20, help="How often each network sees the training data.")
 @click.option("--batch-size", default=50, help="Examples of one training step.")
-@click.option("--optimizer", default="sgd", metavar="NAME", help="sgd, nesterov, adam or adamw.")
+@click.option("--optimizer", default="sgd", metavar="NAME", help="sgd, nesterov, adam, adamw, rmsprop or adagrad.")
 @click.option(
     "--lr", type=float, show_default="0.03, and 0.001 for adam and adamw", help="Learning rate of the first epoch."
 )
 @click.option("--momentum", default=0.9, help="Momentum of SGD, first beta of Adam.")
 @click.option("--weight-decay", default=0.0, help="Weight decay; decoupled for adamw alone.")
 @click.option(
-    "--schedule", default="linear", metavar="NAME", help="The learning rate's: linear, constant, exponential."
+    "--schedule",
+    default="linear",
+    metavar="NAME",
+    help="The learning rate's: linear, constant, exponential, cosine or step.",
 )
 @click.option("--final-lr-share", default=0.135, help="What exponential ends at, as a share of --lr.")
 @click.option("--threads", type=int, show_default="by the size of the network", help="Threads of torch.")
