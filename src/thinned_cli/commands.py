@@ -110,7 +110,7 @@ Graham et al. on MNIST, in 40 epochs:
     "--schedule",
     default="linear",
     metavar="NAME",
-    help="The learning rate's: linear, constant, exponential, cosine or step.",
+    help="linear, constant, exponential, cosine or step.",
 )
 @click.option("--final-lr-share", default=0.135, help="What exponential ends at, as a share of --lr.")
 @click.option("--threads", type=int, show_default="by the size of the network", help="Threads of torch.")

@@ -222,7 +222,7 @@ def build(
         RangeError, KindError: a dropout that does not fit, or data that are no text.
     """
     if not shape.text:
-        raise RangeError(f"A {kind} must have text, but got examples of shape {shape.inputs} that are none.")
+        raise RangeError(f"The model {kind} must have text, but got examples of shape {shape.inputs} that are none.")
     words = _Embedded(shape.outputs, width, dropped, shape.examples)
     if kind == "transformer":
         sites = dropped.hidden(layers)
