@@ -39,7 +39,7 @@ def _one_thread():
 
 
 def examples(shape, count=40):
-    """Rules that are easy to learn: the class is the largest of the first features, the next word is the word plus 1."""
+    """Rules that are easy to learn: the class is the largest of three features, the next word is the word plus 1."""
     random = np.random.default_rng(0)
     if shape.text:
         ids = torch.from_numpy((random.integers(0, shape.outputs, (count, 1)) + np.arange(8)) % shape.outputs)
