@@ -107,9 +107,6 @@ def test_one_process_of_a_job_speaks(train, monkeypatch):
 
 def test_a_bar_in_a_terminal(tmp_path):
     """What a person sees: the bar moves with the steps, and tells how an epoch came out."""
-    from laboratory import DATA, small
-    from rich.console import Console
-
     with (tmp_path / "seen").open("w", encoding="utf-8") as file:
         console = Console(file=file, force_terminal=True, width=150)
         with display.TrainProgress(console) as show:
