@@ -30,6 +30,9 @@ class DataSettings:
         name: a name that `thinned.data` makes, or a path that it reads.
         examples: to train on, of artificial data alone; None for as many as it has by default.
         validation: share of the training part that is put aside, to stop early and to find the best epoch.
+        standardise: whether features, and the numbers of a regression, get mean 0 and standard deviation 1, by those of
+            the training part.
+        steps: words of one example of a text.
 
     Example:
         >>> DataSettings(validation=1.5)
@@ -41,12 +44,15 @@ class DataSettings:
     name: str = "digits"
     examples: int | None = None
     validation: float = 0.1
+    standardise: bool = False
+    steps: int = 64
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation < 1:
             raise RangeError(f"`validation` must be in [0, 1), but got validation={self.validation!r}.")
         if self.examples is not None:
             _check.positive(self.examples, "examples")
+        _check.positive(self.steps, "steps")
 
 
 @dataclass(frozen=True)

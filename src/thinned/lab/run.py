@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from thinned._errors import DataError, ThinnedError
-from thinned.data import Dataset
+from thinned.data import Dataset, standardise
 from thinned.lab import examples, machine, models, records
 from thinned.lab.checkpoint import unpacked
 from thinned.lab.config import Config
@@ -134,7 +134,9 @@ def restored(path: str | PathLike[str]) -> tuple[nn.Module, Config]:
 
 
 def _parts(config: Config, source: Dataset) -> Parts:
-    return examples.parts(source, config.data.validation, flat=config.model.kind == "mlp")
+    if config.data.standardise:
+        source = standardise(source)
+    return examples.parts(source, config.data.validation, config.model.kind, config.data.steps)
 
 
 def _with_threads(config: Config, shape: Shape) -> Config:
