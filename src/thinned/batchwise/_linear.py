@@ -18,7 +18,7 @@ from thinned.submatrix import Place
 
 # Elements of a weight that are gathered at a time. One piece of memory serves all layers, forward and backward: it
 # stays in the cache, nothing of it is kept for backward, and there are no fresh pages to be faulted in.
-PIECE = 1 << 25
+PIECE = 1 << 23
 MOST_VIEWS = 64  # shapes of blocks that are remembered
 WHOLE = slice(None)
 

@@ -45,7 +45,8 @@ class _Products(torch.autograd.Function):
                 places.append(factor.bias_place)
         gathered = iter(submatrix.gather_each(tensors, places))
         nothing = zero(input.dtype, input.device)
-        blocks, steps = [], [input]
+        blocks: list[Tensor | None] = []
+        steps = [input]
         for factor in factors:
             block = next(gathered)
             bias = factor.bias if factor.bias_place is None else next(gathered)
@@ -54,6 +55,8 @@ class _Products(torch.autograd.Function):
             steps.append(output.relu_() if factor.relu else output)
             blocks.append(block)
         ctx.factors = factors
+        if not ctx.needs_input_grad[0]:
+            blocks[0] = None
         if not factors[-1].relu:
             steps.pop()
         ctx.save_for_backward(*blocks, *steps)

@@ -214,7 +214,32 @@ class SparseVariationalLinear(_SparseVariational, torch.nn.Linear):
         return torch.nn.functional.linear(input, weight, bias)
 
 
-class SparseVariationalConv2d(_SparseVariational, torch.nn.Conv2d):
+class _SparseVariationalConv(_SparseVariational):
+    def __init__(self, *arguments: Any, threshold: float = 3.0, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._set(threshold)
+
+    def _apply_weight(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return self._conv_forward(input, weight, bias)  # type: ignore[attr-defined, no-any-return]
+
+
+class SparseVariationalConv1d(_SparseVariationalConv, torch.nn.Conv1d):
+    """A 1d convolution with a learned noise on each weight; weights that are all noise are pruned.
+
+    Args:
+        arguments, options: as for `torch.nn.Conv1d`.
+        threshold: as for `SparseVariationalLinear`.
+
+    Example:
+        >>> layer = thinned.nn.SparseVariationalConv1d(2, 4, 3)
+        >>> layer(torch.ones(1, 2, 5)).shape
+        torch.Size([1, 4, 3])
+
+    Source: Molchanov, Ashukha and Vetrov, "Variational dropout sparsifies deep neural networks", ICML 2017.
+    """
+
+
+class SparseVariationalConv2d(_SparseVariationalConv, torch.nn.Conv2d):
     """A 2d convolution with a learned noise on each weight; weights that are all noise are pruned.
 
     Args:
@@ -229,13 +254,21 @@ class SparseVariationalConv2d(_SparseVariational, torch.nn.Conv2d):
     Source: Molchanov, Ashukha and Vetrov, "Variational dropout sparsifies deep neural networks", ICML 2017.
     """
 
-    def __init__(self, *arguments: Any, threshold: float = 3.0, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._set(threshold)
 
-    def _apply_weight(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        output: Tensor = self._conv_forward(input, weight, bias)
-        return output
+class SparseVariationalConv3d(_SparseVariationalConv, torch.nn.Conv3d):
+    """A 3d convolution with a learned noise on each weight; weights that are all noise are pruned.
+
+    Args:
+        arguments, options: as for `torch.nn.Conv3d`.
+        threshold: as for `SparseVariationalLinear`.
+
+    Example:
+        >>> layer = thinned.nn.SparseVariationalConv3d(2, 4, 3)
+        >>> layer(torch.ones(1, 2, 5, 5, 5)).shape
+        torch.Size([1, 4, 3, 3, 3])
+
+    Source: Molchanov, Ashukha and Vetrov, "Variational dropout sparsifies deep neural networks", ICML 2017.
+    """
 
 
 class ConcreteDropout(Site, torch.nn.Module):
