@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # The editable install knows files by name: a folder changes when a file of Python comes or goes.
-FOLDERS := $(filter-out %__pycache__/,$(wildcard src/thinned/ src/thinned/*/))
+FOLDERS := $(filter-out %__pycache__/,$(wildcard src/*/ src/thinned/*/))
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*) $(FOLDERS)
 
 .PHONY: compare test test-gpu lint bench bench-gpu install docs sanitize clean

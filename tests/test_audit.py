@@ -12,7 +12,7 @@ import thinned
 from thinned import nn
 from thinned._audit import statistics
 from thinned._errors import KindError, RangeError
-from thinned.cli import thinned as command
+from thinned_cli.commands import thinned as command
 
 SHAPE = (64, 128)
 

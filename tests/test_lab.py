@@ -19,8 +19,9 @@ from thinned.batchwise import Chain
 from thinned.data import Dataset, Split
 from thinned.lab import compare, models, train
 from thinned.lab.compare import Settings
+from thinned.lab.examples import Examples
 from thinned.lab.recipe import Recipe
-from thinned.lab.train import Examples, Trainer, bytes_kept
+from thinned.lab.train import Trainer, bytes_kept
 
 
 def made(examples, seed):
@@ -54,7 +55,7 @@ def test_a_whole_comparison(tmp_path):
     assert sorted(os.listdir(folder)) == ["config.json", "records.jsonl", "report.html", "summary.json"]
 
     found = lines(folder)
-    assert [vars(record) for record in seen] == found
+    assert [{key: value for key, value in vars(record).items() if value is not None} for record in seen] == found
     order = [(r["seed"], r["epoch"], r["method"]) for r in found]
     rounds = [["none", "torch", "thinned", "batchwise"], ["torch", "thinned", "batchwise", "none"]]
     assert order == [(seed, epoch, name) for seed in (0, 1) for epoch in (1, 2) for name in rounds[epoch - 1]]
@@ -334,9 +335,9 @@ def test_every_example_is_seen_once_an_epoch(monkeypatch):
     trainer = Trainer(lambda: nn.Linear(1, 2), Recipe(epochs=4, batch_size=4), seed=0)
     step = trainer.step
 
-    def spy(inputs, targets):
+    def spy(inputs, targets, share):
         seen.append(inputs.flatten().tolist())
-        return step(inputs, targets)
+        return step(inputs, targets, share)
 
     monkeypatch.setattr(trainer, "step", spy)
     examples = Examples(torch.arange(10.0).reshape(10, 1), torch.zeros(10, dtype=torch.int64))

@@ -241,7 +241,7 @@ def test_whole_files_are_replaced_at_once(tmp_path, monkeypatch):
         original = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *a, _name=name, _do=original: (calls.append(_name), _do(*a)))
     records.write_text(path, "old")
-    assert calls == ["fsync", "replace"]
+    assert calls == ["fsync", "replace", "fsync"]  # the file, and the folder that has its new name
 
     def refuse(*_):
         raise OSError("disk full")

@@ -1,21 +1,6 @@
-"""The program `thinned`, also `python -m thinned`."""
+"""`python -m thinned`: the program `thinned`, as `torchrun -m` starts it."""
 
-import importlib.util
-import sys
-
-EXTRA = ("click", "rich", "sklearn", "matplotlib")
-
-
-def main() -> None:
-    """Run the command line, or say what to install for it."""
-    missing = [package for package in EXTRA if importlib.util.find_spec(package) is None]
-    if missing:
-        print(f"The command line needs {', '.join(missing)}; run: pip install 'thinned[lab]'.", file=sys.stderr)
-        sys.exit(2)
-    from thinned.cli import thinned
-
-    thinned(prog_name="thinned")
-
+from thinned_cli import main
 
 if __name__ == "__main__":
     main()

@@ -7,7 +7,6 @@ epoch, and who goes first rotates, so that whatever else the machine does slows 
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -20,18 +19,16 @@ from thinned import _check, optim
 from thinned._errors import RangeError
 from thinned._optional import require
 from thinned.data import Dataset
-from thinned.lab import models, records, report
+from thinned.lab import machine, models, records, report
+from thinned.lab.examples import Examples
 from thinned.lab.recipe import OPTIMIZERS, Recipe
 from thinned.lab.records import Record
 from thinned.lab.summary import Summary, summarise
-from thinned.lab.train import Examples, Trainer, bytes_kept, test_error
+from thinned.lab.train import Trainer, bytes_kept, test_error
 
 WARM_UP = 3  # steps before the clock runs
 WIDEST = 2**24  # units of one layer
 UNITS = ("random", "slice")
-# Multiplications in a forward pass that are worth a thread. Threads that wait for each other gain little on small
-# networks, and lose much where another process has one of the processors.
-WORK = 2**25
 
 
 @dataclass(frozen=True)
@@ -138,14 +135,13 @@ def run(
     train, test = Examples.of(data.train), Examples.of(data.test)
     weights = _weights(train.inputs.shape[1], settings.hidden, data.classes)
     _check_memory(settings, weights)
-    worth = max(1, weights * min(settings.recipe.batch_size, len(train.targets)) // WORK)
-    threads = settings.threads or min(torch.get_num_threads(), worth)
+    threads = settings.threads or machine.threads_for(weights, min(settings.recipe.batch_size, len(train)))
     trainers = {method: _trainer(settings, method, train.inputs.shape[1], data.classes) for method in settings.methods}
     folder = records.create(Path(root), name, "compare")
     done: list[Record] = []
     kept: dict[str, int] = {}
     interrupted = False
-    with _threads(threads), records.Journal(folder / "records.jsonl") as journal:
+    with machine.threads(threads), records.Journal(folder / "records.jsonl") as journal:
         config = {
             "command": "compare",
             "data": {"name": data.name, "train": len(train.targets), "test": len(test.targets), "note": data.note},
@@ -220,16 +216,6 @@ def _one_seed(
         for name in names[first:] + names[:first]:
             loss, seconds = trainers[name].epoch(train)
             yield Record(name, seed, epoch + 1, loss, test_error(trainers[name].model, test), seconds)
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _commas(values: Sequence[object]) -> str:

@@ -1,5 +1,6 @@
-"""What a comparison shows in a terminal, or in a log."""
+"""What a comparison, or a run of training, shows in a terminal or in a log."""
 
+import time
 from types import TracebackType
 
 from rich import progress
@@ -8,6 +9,9 @@ from rich.table import Table
 
 from thinned.lab import report
 from thinned.lab.compare import Settings
+from thinned.lab.config import Config
+from thinned.lab.examples import Parts
+from thinned.lab.loop import Outcome
 from thinned.lab.records import Record
 from thinned.lab.summary import Summary
 
@@ -87,6 +91,131 @@ class Progress:
             self._console.print(
                 f"{where}, epoch {record.epoch} of {epochs}: test error {errors}", highlight=False, soft_wrap=True
             )
+
+
+class TrainProgress:
+    """Shows how far a run of training is: a bar in a terminal, a few lines elsewhere.
+
+    Args:
+        console: where.
+
+    Examples:
+        >>> from thinned.lab.examples import load, parts
+        >>> record = Record("standard", 0, 1, 0.5, 0.0, 1.5, validation_loss=0.25, validation_error=0.125, gap=0.05)
+        >>> with TrainProgress(Console(force_terminal=False)) as show:
+        ...     show.begin(Config.of({"training": {"epochs": 2}}), parts(load("digits"), 0.5), epoch=0)
+        ...     show.epoch(record)
+        719 examples of digits to train on, 719 to validate, 359 to test
+        epoch 1 of 2: training loss 0.5, validation loss 0.25, error 12.50 %, gap 0.05
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._epochs, self._done, self._drawn = 1, 0, 0.0
+        self.numbers = False  # whether numbers are predicted, and not classes
+        self._bar = progress.Progress(
+            progress.TextColumn("epoch {task.fields[epoch]}"),
+            progress.BarColumn(),
+            progress.TextColumn("{task.fields[told]}"),
+            progress.TimeRemainingColumn(),
+            console=console,
+            auto_refresh=False,  # a thread that draws would take time from the training
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None, epoch="-", told="")
+
+    def __enter__(self) -> "TrainProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def begin(self, config: Config, parts: Parts, epoch: int) -> None:
+        """Show what is trained on.
+
+        Args:
+            config: of the run.
+            parts: of the data.
+            epoch: how many are done.
+        """
+        self._epochs, self._done = config.training.epochs, epoch
+        self.numbers = parts.train.targets.is_floating_point()
+        self._bar.update(self._task, total=self._epochs, completed=epoch, epoch=f"{epoch + 1} of {self._epochs}")
+        validated = f", {len(parts.validation):,} to validate" if len(parts.validation) else ""
+        self.say(f"{len(parts.train):,} examples of {parts.name} to train on{validated}, {len(parts.test):,} to test")
+        if epoch:
+            self.say(f"goes on after epoch {epoch} of {self._epochs}")
+
+    def step(self, step: int, steps: int) -> None:
+        """Show that a step is done.
+
+        Args:
+            step: how many of the epoch are done.
+            steps: of the epoch.
+        """
+        now = time.monotonic()
+        if now - self._drawn > 0.2:
+            self._drawn = now
+            self._bar.update(self._task, completed=self._done + step / steps, refresh=True)
+
+    def epoch(self, record: Record) -> None:
+        """Show that an epoch is done.
+
+        Args:
+            record: what came out.
+        """
+        told = f"training loss {record.train_loss:.4g}"
+        if record.validation_loss is not None and record.validation_error is not None and record.gap is not None:
+            told += (
+                f", validation loss {record.validation_loss:.4g}, error {_error(record.validation_error, self.numbers)}"
+            )
+            told += f", gap {record.gap:.2g}"
+        self._done = record.epoch
+        following = min(record.epoch + 1, self._epochs)
+        self._bar.update(
+            self._task, completed=record.epoch, epoch=f"{following} of {self._epochs}", told=told, refresh=True
+        )
+        tenth, before = (LINES * done // self._epochs for done in (record.epoch, record.epoch - 1))
+        if not self._console.is_terminal and tenth > before:
+            self.say(f"epoch {record.epoch} of {self._epochs}: {told}")
+
+    def say(self, text: str) -> None:
+        """Show a line.
+
+        Args:
+            text: the line.
+        """
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _error(error: float, numbers: bool) -> str:
+    return f"{error:.4g}" if numbers else f"{100 * error:.2f} %"
+
+
+def outcome(console: Console, found: Outcome, numbers: bool = False) -> None:
+    """Print what a run of training found.
+
+    Args:
+        console: where.
+        found: that.
+        numbers: whether numbers are predicted, and the error is the root of the mean squared error.
+    """
+    early = ", stopped early" if found.stopped_early else ""
+    console.print(f"{found.epochs} epochs{early}, {found.seconds:.1f} s of training; best: epoch {found.best_epoch}")
+    table = Table()
+    for heading in ("part", "loss", "error"):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    rows = {
+        "validation": (found.validation_loss, found.validation_error),
+        "test": (found.test_loss, found.test_error),
+    }
+    for part, (loss, error) in rows.items():
+        if loss is not None and error is not None:
+            table.add_row(part, f"{loss:.4g}", _error(error, numbers))
+    console.print(table)
 
 
 def show(console: Console, summary: Summary, epochs: int) -> None:

@@ -1,48 +1,150 @@
-"""The networks that the laboratory trains, and the table of methods that it compares."""
+"""The networks that the laboratory trains: one builder for all, and the table of methods that a comparison has."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
+import torch
 from torch import nn
 
 import thinned
-from thinned import nn as thinned_nn
+from thinned import _check
 from thinned._errors import RangeError
+from thinned.lab import dropouts, text
+from thinned.lab.dropouts import BAGS, ELEMENTS, LAYER, MAPS, DropoutSettings
+from thinned.lab.examples import Bags, Shape
+from thinned.lab.initialise import INITIALISATIONS, SPREAD, initialise
+
+
+class Linear(nn.Identity):
+    """No activation: a class of its own, so that monitors find its outputs."""
+
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "linear": Linear,
+}
+HIDDEN = {"mlp": (1024, 1024), "convnet": (128,), "sparse": (), "transformer": (), "lstm": (128,)}  # by default
+NORMS = ("none", "batch")
+WIDEST = 2**24  # units of one layer
+KERNEL = 3  # side of a convolution's kernel
+SPARSE_STD = 0.01  # of the first weights of sparse features; the sum of a few is still small
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What network is trained.
+
+    Attributes:
+        kind: ``"mlp"``, ``"convnet"``, ``"sparse"`` (logistic regression on sparse ids, or an embedding bag below
+            hidden layers), ``"transformer"`` or ``"lstm"`` (both predict the next character or word).
+        hidden: widths of the hidden layers; of a convnet those after the convolutions, of an LSTM those of its layers;
+            None for what `HIDDEN` has for the kind. A transformer has `layers` of `width` instead.
+        channels: of a convnet's convolutions, each 3 x 3, with a pooling by 2 behind it.
+        width: features of a word's embedding, and of a transformer throughout.
+        layers: blocks of a transformer.
+        heads: of a transformer's attention; they divide `width`.
+        activation: a name in `ACTIVATIONS`.
+        initialisation: of the weights: as ``"torch"`` makes them, or ``"glorot"``, ``"he"``, ``"orthogonal"``,
+            ``"uniform"``, ``"normal"`` or ``"zero"``; with all of these biases start at zero.
+        init_scale: half the width of ``"uniform"``, standard deviation of ``"normal"``; None for 0.05 and 0.01.
+        norm: ``"batch"`` for batch normalisation before each activation, or ``"none"``.
+
+    Raises:
+        RangeError, KindError: an unknown name, a width that no machine has.
+
+    Examples:
+        >>> ModelSettings(kind="convnet").hidden
+        (128,)
+    """
+
+    kind: str = "mlp"
+    hidden: tuple[int, ...] | None = None
+    channels: tuple[int, ...] = (32, 64)
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    activation: str = "relu"
+    initialisation: str = "torch"
+    init_scale: float | None = None
+    norm: str = "none"
+
+    def __post_init__(self) -> None:
+        choices: dict[str, Collection[str]] = {
+            "kind": HIDDEN,
+            "activation": ACTIVATIONS,
+            "initialisation": INITIALISATIONS,
+            "norm": NORMS,
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise RangeError(
+                    f"`model.{name}` must be one of {', '.join(known)}, but got {name}={getattr(self, name)!r}."
+                )
+        if self.hidden is None:
+            object.__setattr__(self, "hidden", HIDDEN[self.kind])
+        for width in (*self.units, *self.channels, self.width, self.layers, self.heads):
+            if _check.positive(width, "hidden") > WIDEST:
+                raise RangeError(f"`hidden` must be at most {WIDEST} units a layer, but got hidden={width}.")
+        if self.kind == "transformer" and (self.width % self.heads or self.units):
+            raise RangeError(
+                "A transformer must have a `width` that its `heads` divide, and no `hidden` layers, but got "
+                f"width={self.width}, heads={self.heads}, hidden={list(self.units)}."
+            )
+        if self.kind == "lstm" and not self.units:
+            raise RangeError("`hidden` must be at least one width for an LSTM, but got hidden=[].")
+        if self.init_scale is not None:
+            if self.initialisation not in SPREAD:
+                raise RangeError(
+                    f"`init_scale` must be left out except for {' and '.join(SPREAD)}, but got {self.initialisation!r}."
+                )
+            _check.scale(self.init_scale, "init_scale")
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Widths of the hidden layers."""
+        return self.hidden or ()
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to drop units.
+    """One way to drop units that a comparison can have.
 
     Attributes:
-        dropout: builds the layer that drops with a given probability.
+        kind: its name in `dropouts.KINDS`.
         sentence: what it is, for the reader of a report.
-        batchwise: whether the network is converted to compute kept units only, and trained with `thinned.optim`.
     """
 
-    dropout: Callable[[float], nn.Module]
+    kind: str
     sentence: str
-    batchwise: bool = False
 
-
-def _nothing(_: float) -> nn.Module:
-    return nn.Identity()  # keeps the numbering of the layers, and so the names of the parameters
+    @property
+    def batchwise(self) -> bool:
+        """Whether the network computes kept units only, and is trained with `thinned.optim`."""
+        return self.kind == "batchwise"
 
 
 METHODS = {
-    "none": Method(_nothing, "The same network without dropout."),
-    "torch": Method(nn.Dropout, "PyTorch's own torch.nn.Dropout: a fresh mask for every example, stored for backward."),
+    "none": Method("none", "The same network without dropout."),
+    "torch": Method("torch", "PyTorch's own torch.nn.Dropout: a fresh mask for every example, stored for backward."),
     "thinned": Method(
-        thinned_nn.Dropout,
+        "standard",
         "thinned.nn.Dropout: a fresh mask for every example, a function of a seed, so that backward draws it again "
         "instead of storing it.",
     ),
     "batchwise": Method(
-        thinned_nn.Dropout,
+        "batchwise",
         "thinned.batchwise.Chain: one mask for all examples of a batch, or of a group of them, so that "
         "only kept units are computed; weights of dropped units, and their momentum, stay as they are.",
-        batchwise=True,
     ),
 }
 
@@ -79,7 +181,7 @@ def network(
     groups: int = 1,
     units: str = "random",
 ) -> nn.Module:
-    """Build the network that a method trains.
+    """Build the multilayer perceptron that a method of a comparison trains.
 
     Args:
         name: of the method.
@@ -92,42 +194,175 @@ def network(
         units: of batchwise: ``"random"`` units are kept, or a ``"slice"`` of neighbours.
 
     Returns:
-        The network of `mlp`, converted where the method asks for it.
+        Dropout, then Linear, ReLU and Dropout for each hidden layer, then Linear.
 
     Raises:
         RangeError: there is no method of that name.
 
     Examples:
-        >>> network("torch", 64, [16], 10, p=0.5, input_p=0.2)[3]
-        Dropout(p=0.5, inplace=False)
-    """
-    chosen = method(name)
-    model = mlp(inputs, hidden, classes, dropout=chosen.dropout, p=p, input_p=input_p)
-    return thinned.batchwise.Chain(*model, groups=groups, units=units) if chosen.batchwise else model
-
-
-def mlp(
-    inputs: int, hidden: Sequence[int], classes: int, *, dropout: Callable[[float], nn.Module], p: float, input_p: float
-) -> nn.Sequential:
-    """Build a multilayer perceptron with dropout on the input and after every hidden layer.
-
-    Args:
-        inputs: number of input features.
-        hidden: widths of the hidden layers.
-        classes: number of outputs.
-        dropout: builds the layer that drops with a given probability.
-        p: drop probability of hidden units.
-        input_p: drop probability of input features.
-
-    Returns:
-        Dropout, then Linear, ReLU and Dropout for each hidden layer, then Linear.
-
-    Examples:
-        >>> model = mlp(64, [16], 10, dropout=nn.Dropout, p=0.5, input_p=0.2)
+        >>> model = network("torch", 64, [16], 10, p=0.5, input_p=0.2)
         >>> [type(layer).__name__ for layer in model]
         ['Dropout', 'Linear', 'ReLU', 'Dropout', 'Linear']
     """
-    layers = [dropout(input_p)]
-    for width_in, width_out in pairwise([inputs, *hidden]):
-        layers += [nn.Linear(width_in, width_out), nn.ReLU(), dropout(p)]
-    return nn.Sequential(*layers, nn.Linear(hidden[-1] if hidden else inputs, classes))
+    kind = method(name).kind
+    dropped = DropoutSettings(kind, p, kind, input_p, groups=groups, units=units)
+    return build(ModelSettings(hidden=tuple(hidden)), dropped, Shape((inputs,), classes))
+
+
+def build(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> nn.Module:
+    """Build a network; its random numbers come from torch's default generator.
+
+    Args:
+        settings: which network.
+        dropped: what it drops.
+        shape: of the data.
+
+    Returns:
+        The network, on the CPU.
+
+    Raises:
+        RangeError, KindError: settings that do not go together, or not with the data.
+
+    Examples:
+        >>> settings = ModelSettings(hidden=(16,), norm="batch", activation="tanh")
+        >>> model = build(settings, DropoutSettings("gaussian", 0.25), Shape((64,), 10))
+        >>> [type(layer).__name__ for layer in model]
+        ['Identity', 'Linear', 'BatchNorm1d', 'Tanh', 'GaussianDropout', 'Linear']
+    """
+    if dropped.batchwise and settings.kind != "mlp":
+        raise RangeError(f"`dropout.kind` must not be batchwise for a {settings.kind}: it is for chains of layers.")
+    makers = {"mlp": _mlp, "convnet": _convnet, "sparse": _sparse}
+    if settings.kind in makers:
+        model = makers[settings.kind](settings, dropped, shape)
+    else:
+        activation = ACTIVATIONS[settings.activation]
+        model = text.build(settings.kind, settings.units, settings.width, settings.layers, settings.heads, activation,
+                           dropped, shape)  # fmt: skip
+    initialise(model, settings.initialisation, settings.activation, settings.init_scale)
+    return model
+
+
+class _Dense:
+    """Adds layers to a list, each with the dropout that stands before it."""
+
+    def __init__(self, settings: ModelSettings, dropped: DropoutSettings, shape: Shape, sites: int) -> None:
+        self.layers: list[nn.Module] = []
+        self._settings, self._dropped, self._examples = settings, dropped, shape.examples
+        self._hidden = iter(dropped.hidden(sites))
+        self._wrap: Callable[[nn.Module], nn.Module] = lambda layer: layer
+
+    def input(self, features: int, takes: Sequence[str]) -> None:
+        name = self._dropped.input_kind if self._dropped.input_p > 0 or self._dropped.input_kind == "cutout" else "none"
+        self._drop(name, self._dropped.input_p, features, takes, self._dropped.input_options, "the input")
+
+    def hidden(self, features: int, takes: Sequence[str]) -> None:
+        name, p = next(self._hidden)
+        options = {} if name == "none" else self._dropped.options
+        self._drop(name, p, features, takes, options, "a hidden layer")
+
+    def _drop(self, name: str, p: float, features: int, takes: Sequence[str], options: Any, place: str) -> None:
+        """Add a dropout; one that takes the place of a layer waits for the next one."""
+        if dropouts.known(name, "kind").takes == LAYER:
+            self.layers.append(nn.Identity())
+            self._wrap = lambda layer: dropouts.make(name, p, layer, self._examples, options, [LAYER], place)
+        else:
+            self.layers.append(dropouts.make(name, p, features, self._examples, options, [*takes, LAYER], place))
+
+    def weighted(self, layer: nn.Module) -> None:
+        self.layers.append(self._wrap(layer))
+        self._wrap = lambda layer: layer
+
+    def activation(self, norm: Callable[[int], nn.Module], features: int) -> None:
+        if self._settings.norm == "batch":
+            self.layers.append(norm(features))
+        self.layers.append(ACTIVATIONS[self._settings.activation]())
+
+    def perceptron(self, inputs: int, outputs: int) -> None:
+        for width in self._settings.units:
+            self.weighted(nn.Linear(inputs, width))
+            self.activation(nn.BatchNorm1d, width)
+            self.hidden(width, [ELEMENTS])
+            inputs = width
+        self.weighted(nn.Linear(inputs, outputs))
+
+
+def _mlp(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> nn.Module:
+    inputs = math.prod(shape.inputs)
+    made = _Dense(settings, dropped, shape, len(settings.units))
+    made.input(inputs, [ELEMENTS])
+    made.perceptron(inputs, shape.outputs)
+    if dropped.batchwise:
+        return thinned.batchwise.Chain(*made.layers, groups=dropped.groups, units=dropped.units)
+    return nn.Sequential(*made.layers)
+
+
+def _convnet(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> nn.Module:
+    if len(shape.inputs) != 3:
+        raise RangeError(f"A convnet must have images, but got examples of shape {shape.inputs}.")
+    channels, *size = shape.inputs
+    if min(size) < 2 ** len(settings.channels):
+        raise RangeError(
+            f"`channels` must be so few that each can halve the image, but got {len(settings.channels)} for "
+            f"{size[0]} x {size[1]} pixels."
+        )
+    made = _Dense(settings, dropped, shape, len(settings.channels) + len(settings.units))
+    made.input(channels, [ELEMENTS, MAPS])
+    for width in settings.channels:
+        made.weighted(nn.Conv2d(channels, width, KERNEL, padding=KERNEL // 2))
+        made.activation(nn.BatchNorm2d, width)
+        made.layers.append(nn.MaxPool2d(2))
+        made.hidden(width, [ELEMENTS, MAPS])
+        channels, size = width, [side // 2 for side in size]
+    made.layers.append(nn.Flatten())
+    made.perceptron(channels * math.prod(size), shape.outputs)
+    return nn.Sequential(*made.layers)
+
+
+class SparseNetwork(nn.Module):
+    """A linear layer on sparse features, and what may follow it: logistic regression where nothing does.
+
+    Args:
+        drop: dropout of the ids.
+        features: how many ids there are.
+        width: outputs of the linear layer.
+        after: the rest of the network.
+    """
+
+    def __init__(self, drop: nn.Module, features: int, width: int, after: nn.Sequential) -> None:
+        super().__init__()
+        self.drop = drop
+        self.bag = nn.EmbeddingBag(features, width, mode="sum")
+        nn.init.normal_(self.bag.weight, std=SPARSE_STD)
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.after = after
+
+    def forward(self, bags: Bags) -> torch.Tensor:
+        """Return the outputs for a batch of examples.
+
+        Args:
+            bags: their features.
+
+        Returns:
+            Tensor of shape (examples, outputs).
+        """
+        ids, offsets = bags.ids, bags.offsets
+        if not isinstance(self.drop, nn.Identity):
+            ids, offsets = self.drop(ids, offsets=offsets)
+            if bags.weights is not None and len(ids) != len(bags.ids):
+                raise RangeError("`input_kind` must not be sparse_replacement for features that have values.")
+        summed: torch.Tensor = self.bag(ids, offsets, per_sample_weights=bags.weights)
+        return self.after(summed + self.bias)  # type: ignore[no-any-return]
+
+
+def _sparse(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> nn.Module:
+    name = dropped.input_kind if dropped.input_p > 0 else "none"
+    options = dropped.input_options if name != "none" else {}
+    takes = [BAGS] if name != "none" else [BAGS, ELEMENTS]
+    drop = dropouts.make(name, dropped.input_p, 0, shape.examples, options, takes, "sparse features")
+    made = _Dense(settings, dropped, shape, len(settings.units))
+    widths = [*settings.units, shape.outputs]
+    for before, width in pairwise(widths):
+        made.activation(nn.BatchNorm1d, before)
+        made.hidden(before, [ELEMENTS])
+        made.weighted(nn.Linear(before, width))
+    return SparseNetwork(drop, math.prod(shape.inputs), widths[0], nn.Sequential(*made.layers))

@@ -14,6 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
 from thinned import __version__
 from thinned._errors import RangeError
 
@@ -24,13 +29,23 @@ NAME = re.compile(r"\w[\w.+-]{0,99}")
 class Record:
     """One epoch of one network.
 
+    What a command does not measure is None, and is left out of its lines.
+
     Attributes:
         method: how it drops units.
         seed: of the network.
         epoch: counted from 1.
         train_loss: mean loss over the epoch, dropout included.
-        test_error: share of test examples in a wrong class after the epoch.
+        test_error: share of test examples in a wrong class after the epoch; nan where the test part was not looked at.
         seconds: time of training alone.
+        step: how many steps of training there have been in all.
+        lr: learning rate of the epoch.
+        fit_loss: loss on training examples after the epoch, without dropout.
+        fit_error: their error, as `thinned.lab.train.Measured` has it.
+        validation_loss: loss on examples that were put aside.
+        validation_error: their error.
+        gap: validation loss minus loss on training examples, both without dropout.
+        monitors: what `thinned.lab.monitors.Monitors` has.
     """
 
     method: str
@@ -39,13 +54,35 @@ class Record:
     train_loss: float
     test_error: float
     seconds: float
+    step: int | None = None
+    lr: float | None = None
+    fit_loss: float | None = None
+    fit_error: float | None = None
+    validation_loss: float | None = None
+    validation_error: float | None = None
+    gap: float | None = None
+    monitors: dict[str, Any] | None = None
+
+    def line(self) -> str:
+        """Return one line of JSON.
+
+        Returns:
+            What was measured; nan and infinity become null.
+        """
+        return _json({key: value for key, value in asdict(self).items() if value is not None}) + "\n"
 
 
 class Journal:
-    """A file of records, one JSON object a line, each on its way to the disk as soon as it is added.
+    """A file of records, one JSON object a line, each on the disk as soon as it is added.
+
+    Only one process at a time can have it open.
 
     Args:
-        path: the file; it must not exist.
+        path: the file.
+        new: whether it must not be there yet.
+
+    Raises:
+        RangeError: another process has it open.
 
     Examples:
         >>> import tempfile
@@ -57,9 +94,14 @@ class Journal:
         {"method": "none", "seed": 0, "epoch": 1, "train_loss": 0.5, "test_error": 0.25, "seconds": 1.5}
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, new: bool = True) -> None:
         # Unbuffered, so that a line is one write: an interrupt leaves whole lines.
-        self._file = path.open("xb", buffering=0)
+        self._path, self._file = path, path.open("xb" if new else "ab", buffering=0)
+        try:
+            _lock(self._file, path)
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self) -> "Journal":
         return self
@@ -75,7 +117,42 @@ class Journal:
         Args:
             record: what it says.
         """
-        self._file.write((_json(asdict(record)) + "\n").encode())
+        line = record.line().encode()
+        while line:  # on a disk that is full, a part may be written, and only the rest says why
+            line = line[self._file.write(line) :]
+        os.fsync(self._file.fileno())
+
+    def cut(self, epoch: int) -> None:
+        """Remove what comes after an epoch, and half a line that was being written when a process was killed.
+
+        Args:
+            epoch: the last one that stays.
+        """
+        self._file.truncate(_length(self._path.read_bytes(), epoch))
+
+
+def _lock(file: Any, path: Path) -> None:
+    """Keep other processes out; the system lets go when this one ends, however it ends."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RangeError(
+                f"{path.parent} is being written to by another process; wait until it has ended."
+            ) from error
+
+
+def _length(data: bytes, keep: int) -> int:
+    """Return how many bytes the whole lines up to an epoch take."""
+    length = 0
+    for line in data.splitlines(keepends=True):
+        try:
+            if not line.endswith(b"\n") or json.loads(line)["epoch"] > keep:
+                break
+        except (ValueError, KeyError, TypeError):
+            break
+        length += len(line)
+    return length
 
 
 def create(root: Path, name: str | None, kind: str) -> Path:
@@ -116,8 +193,42 @@ def create(root: Path, name: str | None, kind: str) -> Path:
     return folder
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file, so that at any moment there is the old one or the new one, never a part.
+
+    Once it returns, the file is on the disk.
+
+    Args:
+        path: the file.
+        data: all of it.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_bytes(Path(folder, "a"), b"whole")
+        ...     [(path.name, path.read_text()) for path in Path(folder).iterdir()]
+        [('a', 'whole')]
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if hasattr(os, "O_DIRECTORY"):  # the new name too has to reach the disk, where folders can be opened
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file of text, as `write_bytes` does.
 
     Args:
         path: the file.
@@ -127,19 +238,10 @@ def write_text(path: Path, text: str) -> None:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_text(Path(folder, "a"), "whole")
-        ...     [(path.name, path.read_text()) for path in Path(folder).iterdir()]
-        [('a', 'whole')]
+        ...     Path(folder, "a").read_text()
+        'whole'
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

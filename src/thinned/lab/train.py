@@ -1,74 +1,45 @@
-"""Training one network, and measuring it."""
+"""Training one network, and measuring it: the one loop of the laboratory."""
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
+from torch.nn.utils import prune
 
-from thinned.data import Split
-from thinned.lab.recipe import Recipe
+from thinned import _check, keyed, optim, regularization
+from thinned.keys import step_seeds
+from thinned.lab.distributed import Job
+from thinned.lab.examples import Examples, order
+from thinned.lab.recipe import Penalties, Recipe
+from thinned.nn import ConcreteDropout, kl_divergence
 
 TEST_BATCH = 1000
-
-
-@dataclass(frozen=True)
-class Examples:
-    """A part of a data set as tensors.
-
-    Attributes:
-        inputs: float32, shape (examples, features).
-        targets: int64, shape (examples,).
-
-    Examples:
-        >>> from thinned.data import load
-        >>> examples = Examples.of(load("digits").train)
-        >>> examples.inputs.shape, examples.head(100).inputs.shape
-        (torch.Size([1438, 64]), torch.Size([100, 64]))
-    """
-
-    inputs: Tensor
-    targets: Tensor
-
-    @classmethod
-    def of(cls, split: Split) -> "Examples":
-        """Flatten each example of a split into one row.
-
-        Args:
-            split: the examples as arrays.
-
-        Returns:
-            The same numbers as tensors, in the same memory.
-        """
-        return cls(torch.from_numpy(split.inputs).flatten(1), torch.from_numpy(split.targets))
-
-    def head(self, count: int) -> "Examples":
-        """Return the first examples.
-
-        Args:
-            count: how many; all of them if there are fewer.
-
-        Returns:
-            A view of them.
-        """
-        return Examples(self.inputs[:count], self.targets[:count])
 
 
 class Trainer:
     """One network in training, with its own optimizer and its own random numbers.
 
     Two trainers with one seed start from the same weights and see the same batches in the same order, whatever they
-    drop. What else draws random numbers in between does not reach them, nor they it: several can take turns.
+    drop. What else draws random numbers in between does not reach them, nor they it: several can take turns. What a
+    step does is a function of the seed, the number of the step and the state before it, so that training can be
+    interrupted between any two steps and go on from `state` as if nothing had happened.
 
     Args:
         build: makes the network; its random numbers come from `seed`.
         recipe: how to train it.
         seed: of the weights, of the order of the examples and of dropout.
         library: where the optimizer comes from; see `Recipe.make_optimizer`.
+        penalties: what restrains the weights.
+        job: the processes that share the batches.
+        precision: ``"float32"``, or ``"bfloat16"`` for torch's automatic mixed precision.
 
     Examples:
         >>> trainer = Trainer(lambda: nn.Linear(4, 2), Recipe(batch_size=8), seed=0)
@@ -79,57 +50,259 @@ class Trainer:
     """
 
     def __init__(
-        self, build: Callable[[], nn.Module], recipe: Recipe, seed: int, library: ModuleType = torch.optim
+        self,
+        build: Callable[[], nn.Module],
+        recipe: Recipe,
+        seed: int,
+        library: ModuleType = torch.optim,
+        *,
+        penalties: Penalties | None = None,
+        job: Job | None = None,
+        precision: str = "float32",
     ) -> None:
-        self._order = torch.Generator().manual_seed(seed)
+        self._seed = _check.word64(seed, "seed")
+        self._recipe, self._job, self._bfloat16 = recipe, job or Job(), precision == "bfloat16"
+        self._penalties = penalties or Penalties()
+        self._examples = 1  # to train on
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            self.model = build()
-            self._noise = torch.get_rng_state()
-        self._recipe = recipe
-        self._epochs_done = 0
+            torch.default_generator.manual_seed(self._seed)
+            self.model = build().to(self._job.device)
         self._optimizer = recipe.make_optimizer(self.model.parameters(), library)
+        self._sparse = library is optim
+        self._pruning: regularization.GradualPruning | None = None
+        self._learned_noise = [module for module in self.model.modules() if hasattr(module, "kl")]
+        self._concrete = [module for module in self.model.modules() if isinstance(module, ConcreteDropout)]
+        self._wrapped = self._job.wrap(self.model, self._sparse)
+        self.epochs_done = 0
+        self.steps_done = 0  # within the epoch
+        self._total = torch.zeros((), dtype=torch.float64, device=self._job.device)  # of the epoch's losses
+        self._seconds = 0.0  # of the epoch
 
-    def epoch(self, train: Examples) -> tuple[float, float]:
-        """Go through the training examples once, in a random order; at most as often as the recipe says.
+    def epoch(self, train: Examples, after_step: Callable[[], None] | None = None) -> tuple[float, float]:
+        """Go through the training examples once, in a random order, or through what is left of them.
 
         Args:
-            train: the examples.
+            train: the examples, all of them in each process.
+            after_step: called after each step but the last; what it raises leaves the trainer between two steps.
 
         Returns:
             The mean loss over the examples as they were met, dropout included, and the seconds that training took.
         """
         for group in self._optimizer.param_groups:
-            group["lr"] = self._recipe.lr_at(self._epochs_done)
-        self._epochs_done += 1
+            group["lr"] = self._recipe.lr_at(self.epochs_done)
         self.model.train()
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(self._noise)
-            start = time.perf_counter()
-            total = torch.zeros((), dtype=torch.float64)
-            order = torch.randperm(len(train.targets), generator=self._order)
-            for begin in range(0, len(order), self._recipe.batch_size):
-                chosen = order[begin : begin + self._recipe.batch_size]
-                total += self.step(train.inputs[chosen], train.targets[chosen]) * len(chosen)
-            seconds = time.perf_counter() - start
-            self._noise = torch.get_rng_state()
-        return float(total) / len(train.targets), seconds
+        self._examples = len(train)
+        size, job = self._recipe.batch_size, self._job
+        steps = -(-len(train) // size)
+        self._start_pruning(steps)
+        chosen = order(self._seed, self.epochs_done, len(train)).to(job.device)
+        first = self.epochs_done * steps
+        seeds = step_seeds(self._seed, np.arange(first, first + steps, dtype=np.uint64), "noise").tolist()
+        generator = torch.cuda.default_generators[job.device.index] if job.device.type == "cuda" else None
+        with torch.random.fork_rng(devices=[job.device] if generator else []):
+            while self.steps_done < steps:
+                start = time.perf_counter()
+                rows = chosen[self.steps_done * size : (self.steps_done + 1) * size]
+                begin, end = job.rows(len(rows))
+                share = (end - begin) * job.size / len(rows)
+                if begin == end:  # fewer rows than processes: one that does not count keeps this process in step
+                    begin, end, share = 0, 1, 0.0
+                # Masks come from the key. What knows no keys, such as torch's own dropout, draws from these.
+                (generator or torch.default_generator).manual_seed(seeds[self.steps_done])
+                batch = (begin, end, len(rows)) if job.size > 1 else None
+                keyed(self.model, self._seed, first + self.steps_done, batch)
+                mine = train.pick(rows[begin:end])
+                loss = self.step(mine.inputs, mine.targets, share)
+                self._total += loss * (share * len(rows) / job.size)
+                self.steps_done += 1
+                self._seconds += time.perf_counter() - start
+                if after_step is not None and self.steps_done < steps:
+                    after_step()
+        total, seconds = float(job.sum(self._total)), self._seconds
+        self.epochs_done, self.steps_done, self._seconds = self.epochs_done + 1, 0, 0.0
+        self._total.zero_()
+        return total / len(train), seconds
 
-    def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def step(self, inputs: Any, targets: Tensor, share: float = 1.0) -> Tensor:
         """Change the weights once.
 
         Args:
-            inputs: a batch, shape (examples, features).
-            targets: its classes, shape (examples,).
+            inputs: this process's part of a batch, as `Examples.inputs`.
+            targets: what belongs to it.
+            share: examples of the part, times processes, divided by examples of the whole batch.
 
         Returns:
-            The mean loss over the batch before the change.
+            The mean loss over the part before the change, without penalties.
         """
         self._optimizer.zero_grad()
-        loss: Tensor = functional.cross_entropy(self.model(inputs), targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with self._autocast():
+            loss = loss_of(self._wrapped(inputs), targets)
+        whole = self._penalised(loss * share if share != 1.0 else loss)
+        whole.backward()  # type: ignore[no-untyped-call]
+        if self._sparse:
+            self._job.average(self.model)
+        if self._recipe.clip_norm:
+            optim.clip_grad_norm_(self.model.parameters(), self._recipe.clip_norm)
         self._optimizer.step()
+        if self._penalties.max_norm:
+            regularization.max_norm_(self.model, self._penalties.max_norm)
+        if self._pruning is not None:
+            self._pruning.step()
         return loss.detach()
+
+    def lr(self) -> float:
+        """Return the learning rate of the next step, or of the last where training is over.
+
+        Returns:
+            The rate.
+        """
+        return self._recipe.lr_at(min(self.epochs_done, self._recipe.epochs - 1))
+
+    def finite(self) -> bool:
+        """Return whether the losses of the epoch so far, in this process, are numbers.
+
+        Returns:
+            False after a nan or an infinity.
+        """
+        return bool(self._total.isfinite())
+
+    def state(self) -> dict[str, Any]:
+        """Return all that changes with training: tensors, numbers, lists and dictionaries.
+
+        Returns:
+            What `load` takes. In a job, each process has to call it, and the one that writes has the whole.
+        """
+        total = self._job.sum(self._total.clone())
+        return {
+            "epochs_done": self.epochs_done,
+            "steps_done": self.steps_done,
+            "total": float(total),
+            "seconds": self._seconds,
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state.
+
+        Args:
+            state: of a trainer with the same network, recipe and seed.
+        """
+        load_weights(self.model, state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.epochs_done, self.steps_done = state["epochs_done"], state["steps_done"]
+        self._seconds = state["seconds"]
+        self._total.fill_(state["total"] if self._job.writes else 0.0)
+
+    def _penalised(self, loss: Tensor) -> Tensor:
+        penalties = self._penalties
+        if penalties.l1:
+            loss = loss + penalties.l1 * regularization.l1_penalty(self.model)
+        if penalties.l2:
+            loss = loss + penalties.l2 * regularization.l2_penalty(self.model)
+        if self._learned_noise:
+            loss = loss + kl_divergence(self.model) / self._examples
+        for layer in self._concrete:
+            loss = loss + layer.penalty()
+        return loss
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self._job.device.type, torch.bfloat16) if self._bfloat16 else nullcontext()
+
+    def _start_pruning(self, steps: int) -> None:
+        """Prune in the middle half of the training: the network has learned what matters, and can still adapt."""
+        if not self._penalties.prune or self._pruning is not None:
+            return
+        _mask(self.model)
+        total = steps * self._recipe.epochs
+        begin, end = total // 4, max(3 * total // 4, total // 4 + 1)
+        self._pruning = regularization.GradualPruning(self.model, self._penalties.prune, begin, end)
+        self._pruning.steps = self.epochs_done * steps + self.steps_done
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give a network the weights of a checkpoint, pruned ones too.
+
+    Args:
+        model: the same network.
+        weights: a state dict of it.
+    """
+    if any(name.endswith("weight_mask") for name in weights):
+        _mask(model)
+    model.load_state_dict(weights)
+
+
+def _mask(model: nn.Module) -> None:
+    """Give all weights that are pruned a mask of ones, so that the names of the parameters stay from now on."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d) and not hasattr(module, "weight_mask"):
+            prune.identity(module, "weight")  # type: ignore[no-untyped-call]
+
+
+def loss_of(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss that goes with the kind of targets.
+
+    Args:
+        outputs: of the network, shape (..., classes) for classes or words, and like the targets for numbers.
+        targets: int64 for classes or words, floating for numbers.
+
+    Returns:
+        Mean cross-entropy, or mean squared error.
+
+    Examples:
+        >>> loss_of(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
+        tensor(0.6931)
+    """
+    if targets.is_floating_point():
+        return functional.mse_loss(outputs.float().view_as(targets), targets)
+    return functional.cross_entropy(outputs.flatten(0, -2), targets.flatten())
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How well a network does, without dropout.
+
+    Attributes:
+        loss: mean loss.
+        error: share of examples, or of words, in a wrong class; the root of the mean squared error for numbers. An
+            output that is nan counts as wrong.
+    """
+
+    loss: float
+    error: float
+
+
+@torch.no_grad()
+def measure(model: nn.Module, examples: Examples, job: Job | None = None) -> Measured:
+    """Measure a network on examples.
+
+    Args:
+        model: the network; left in evaluation mode.
+        examples: all of them in each process, at least one.
+        job: the processes that share the work.
+
+    Returns:
+        The same in each process.
+
+    Examples:
+        >>> measure(nn.Identity(), Examples(torch.eye(2), torch.tensor([0, 0]))).error
+        0.5
+    """
+    model.eval()
+    job = job or Job(device=examples.targets.device)
+    sums = torch.zeros(3, dtype=torch.float64, device=job.device)  # of losses, of errors, of targets
+    first, last = job.rows(len(examples))
+    for begin in range(first, last, TEST_BATCH):
+        part = examples.part(begin, min(begin + TEST_BATCH, last))
+        outputs, count = model(part.inputs), part.targets.numel()
+        loss = loss_of(outputs, part.targets).double() * count
+        if part.targets.is_floating_point():
+            wrong = loss
+        else:
+            wrong = ((outputs.argmax(-1) != part.targets) | outputs.isnan().any(-1)).sum()
+        sums += torch.stack([loss, wrong.double(), loss.new_tensor(count)])
+    loss, wrong, count = job.sum(sums).tolist()
+    return Measured(loss / count, (wrong / count) ** 0.5 if examples.targets.is_floating_point() else wrong / count)
 
 
 def test_error(model: nn.Module, test: Examples) -> float:
@@ -146,15 +319,7 @@ def test_error(model: nn.Module, test: Examples) -> float:
         >>> test_error(nn.Identity(), Examples(torch.eye(2), torch.tensor([0, 0])))
         0.5
     """
-    model.eval()
-    wrong = 0
-    with torch.no_grad():
-        for begin in range(0, len(test.targets), TEST_BATCH):
-            outputs = model(test.inputs[begin : begin + TEST_BATCH])
-            targets = test.targets[begin : begin + TEST_BATCH]
-            right = (outputs.argmax(1) == targets) & ~outputs.isnan().any(1)
-            wrong += len(targets) - int(right.sum())
-    return wrong / len(test.targets)
+    return measure(model, test).error
 
 
 def bytes_kept(model: nn.Module, batch: Examples) -> int:

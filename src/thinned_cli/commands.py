@@ -1,6 +1,6 @@
-"""The command line: `thinned compare`, `thinned audit`, `thinned info`.
+"""The commands `thinned compare`, `thinned audit` and `thinned info`, and the group that all commands are in.
 
-What a command needs is imported when it runs, so that `--help` does not wait for it.
+What a command needs, `thinned` itself first of all, is imported when it runs, so that `--help` does not wait for it.
 """
 
 from pathlib import Path
@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from thinned._errors import RangeError, ThinnedError
-
 if TYPE_CHECKING:
     from thinned.data import Dataset
 
 INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
 MOST_SEEDS = 10_000
-FAILED = 1  # an audit found something that fails
+FAILED = 1  # an audit found something that fails, or another process of a job is gone
 WRONG = 2  # what click exits with where an option is wrong
 
 
@@ -40,16 +38,22 @@ class _Commands(click.Group):
         """
         try:
             return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort):
+            raise
         except click.UsageError as error:
             raise _Failure(error.format_message()) from error
-        except ThinnedError as error:
-            raise _Failure(str(error)) from error
         except BrokenPipeError:
             raise  # whoever read the output is gone; click ends quietly
         except OSError as error:
             raise _Failure(f"{error}.") from error
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
+        except (ImportError, RuntimeError, TypeError, ValueError) as error:
+            from thinned._errors import ThinnedError
+
+            if not isinstance(error, ThinnedError):
+                raise
+            raise _Failure(str(error)) from error
 
 
 @click.group("thinned", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -98,14 +102,17 @@ Graham et al. on MNIST, in 40 epochs:
 )
 @click.option("--epochs", default=20, help="How often each network sees the training data.")
 @click.option("--batch-size", default=50, help="Examples of one training step.")
-@click.option("--optimizer", default="sgd", metavar="NAME", help="sgd, nesterov, adam or adamw.")
+@click.option("--optimizer", default="sgd", metavar="NAME", help="sgd, nesterov, adam, adamw, rmsprop or adagrad.")
 @click.option(
     "--lr", type=float, show_default="0.03, and 0.001 for adam and adamw", help="Learning rate of the first epoch."
 )
 @click.option("--momentum", default=0.9, help="Momentum of SGD, first beta of Adam.")
 @click.option("--weight-decay", default=0.0, help="Weight decay; decoupled for adamw alone.")
 @click.option(
-    "--schedule", default="linear", metavar="NAME", help="The learning rate's: linear, constant, exponential."
+    "--schedule",
+    default="linear",
+    metavar="NAME",
+    help="linear, constant, exponential, cosine or step.",
 )
 @click.option("--final-lr-share", default=0.135, help="What exponential ends at, as a share of --lr.")
 @click.option("--threads", type=int, show_default="by the size of the network", help="Threads of torch.")
@@ -206,6 +213,7 @@ def info() -> None:
 
 def _load(name: str, examples: int | None) -> "Dataset":
     from thinned import data
+    from thinned._errors import RangeError
 
     if examples is not None:
         if name != "artificial":
@@ -223,11 +231,14 @@ def _integers(text: str, name: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
+        from thinned._errors import RangeError
+
         raise RangeError(f"`{name}` must be integers with commas between them, but got {name}={text!r}.") from None
 
 
 def _seeds(text: str) -> tuple[int, ...]:
     from thinned import _check
+    from thinned._errors import RangeError
 
     if "," in text:
         return _integers(text.rstrip(","), "seeds")  # "7," is the one seed 7

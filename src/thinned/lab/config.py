@@ -1,0 +1,364 @@
+"""What one run of training is: typed settings, read from TOML and from flags, and written back as TOML."""
+
+import difflib
+import json
+import os
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import Field, asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from thinned import _check
+from thinned._errors import KindError, RangeError
+from thinned._optional import require
+from thinned.lab.dropouts import DropoutSettings
+from thinned.lab.models import ModelSettings
+from thinned.lab.recipe import Penalties, Recipe
+
+LARGEST_FILE = 2**20  # bytes of settings
+PRUNED = ("mlp", "convnet")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What is learned.
+
+    Attributes:
+        name: a name that `thinned.data` makes, or a path that it reads.
+        examples: to train on, of artificial data alone; None for as many as it has by default.
+        validation: share of the training part that is put aside, to stop early and to find the best epoch.
+        standardise: whether features, and the numbers of a regression, get mean 0 and standard deviation 1, by those of
+            the training part.
+        steps: words of one example of a text.
+
+    Examples:
+        >>> DataSettings(validation=1.5)
+        Traceback (most recent call last):
+        ...
+        thinned._errors.RangeError: `validation` must be in [0, 1), but got validation=1.5.
+    """
+
+    name: str = "digits"
+    examples: int | None = None
+    validation: float = 0.1
+    standardise: bool = False
+    steps: int = 64
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.validation < 1:
+            raise RangeError(f"`validation` must be in [0, 1), but got validation={self.validation!r}.")
+        if self.examples is not None:
+            _check.positive(self.examples, "examples")
+        _check.positive(self.steps, "steps")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a run goes on, whatever it learns.
+
+    Attributes:
+        seed: of weights, order and dropout: 64 bits.
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for the one that is there.
+        threads: of torch; None for as many as the network is worth.
+        precision: ``"float32"``, or ``"bfloat16"`` for torch's automatic mixed precision.
+        monitors: look at units and weights in one of so many epochs; 0 for never.
+        checkpoint_steps: write a checkpoint within an epoch after so many steps, too; 0 for at its end alone.
+        keep: how many checkpoints are kept, besides the best.
+        tensorboard: whether to write scalars for TensorBoard.
+    """
+
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+    precision: str = "float32"
+    monitors: int = 1
+    checkpoint_steps: int = 0
+    keep: int = 2
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        _check.word64(self.seed, "seed")
+        _check.one_of(self.device, DEVICES, "device")
+        _check.one_of(self.precision, ("float32", "bfloat16"), "precision")
+        _check.sizes((self.monitors,), "monitors")
+        _check.sizes((self.checkpoint_steps,), "checkpoint_steps")
+        _check.positive(self.keep, "keep")
+        processors = os.cpu_count() or 1
+        if self.threads is not None and _check.positive(self.threads, "threads") > processors:
+            raise RangeError(
+                f"`threads` must be at most {processors}, the number of processors, but got threads={self.threads}."
+            )
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run, one section each for data, model, dropout, training, penalties and the run itself.
+
+    Examples:
+        >>> config = Config.of({"model": {"hidden": [800, 800]}, "dropout": {"kind": "gaussian", "p": 0.3}})
+        >>> config.model.hidden, config.dropout.kind
+        ((800, 800), 'gaussian')
+        >>> Config.of({"model": {"hiden": [800]}})
+        Traceback (most recent call last):
+        ...
+        thinned._errors.RangeError: `model.hiden` is no setting; did you mean model.hidden?
+    """
+
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    dropout: DropoutSettings = field(default_factory=DropoutSettings)
+    training: Recipe = field(default_factory=Recipe)
+    penalties: Penalties = field(default_factory=Penalties)
+    run: RunSettings = field(default_factory=RunSettings)
+
+    def __post_init__(self) -> None:
+        if self.dropout.groups > self.training.batch_size:
+            raise RangeError(
+                f"`groups` must be at most {self.training.batch_size}, the size of a batch, but got "
+                f"groups={self.dropout.groups}."
+            )
+        if self.penalties.prune and (self.dropout.batchwise or self.model.kind not in PRUNED):
+            raise RangeError(
+                f"`prune` must be 0 except for {' and '.join(PRUNED)} without batchwise dropout, but got "
+                f"prune={self.penalties.prune}."
+            )
+
+    @classmethod
+    def of(cls, tables: Mapping[str, Any]) -> "Config":
+        """Make settings from plain tables, as TOML and JSON have them.
+
+        Args:
+            tables: for each section some of its settings; what is left out keeps its default.
+
+        Returns:
+            The settings, checked.
+
+        Raises:
+            RangeError, KindError: a name that is no setting, a value of another type or outside its range.
+        """
+        sections = {}
+        for entry in fields(cls):
+            table = tables.get(entry.name, {})
+            if not isinstance(table, Mapping):
+                raise KindError(f"`{entry.name}` must be a table of settings, but got {entry.name}={table!r}.")
+            sections[entry.name] = _section(entry.type, entry.name, table)
+        for name in tables:
+            if name not in sections:
+                raise _unknown(name)
+        return cls(**sections)
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """Return what `of` takes: plain tables with every setting.
+
+        Returns:
+            One table for each section.
+        """
+        return {name: _plain(table) for name, table in asdict(self).items()}
+
+    def toml(self) -> str:
+        """Return the settings as a TOML document that `read` reads.
+
+        Returns:
+            The text. Settings that are None are left out, as TOML has no such value.
+        """
+        parts = []
+        for name, table in self.tables().items():
+            inner = {key: value for key, value in table.items() if isinstance(value, dict)}
+            lines = [
+                f"{key} = {_toml(value)}" for key, value in table.items() if value is not None and key not in inner
+            ]
+            parts.append("\n".join([f"[{name}]", *lines]))
+            for key, options in inner.items():
+                if options:
+                    lines = [f"{_key(option)} = {_toml(value)}" for option, value in options.items()]
+                    parts.append("\n".join([f"[{name}.{key}]", *lines]))
+        return "\n\n".join(parts) + "\n"
+
+    def with_seed(self, seed: int) -> "Config":
+        """Return the same settings with another seed.
+
+        Args:
+            seed: 64 bits.
+
+        Returns:
+            New settings.
+        """
+        return replace(self, run=replace(self.run, seed=seed))
+
+
+def read(path: Path | None, flags: Mapping[str, Any] | None = None) -> Config:
+    """Read a file of settings, and let flags override it.
+
+    Args:
+        path: a TOML file; None for the defaults.
+        flags: values by dotted name, as ``{"training.lr": 0.1}``; a value that is None overrides nothing. A text is
+            taken as the setting's type, with commas between the values of a list.
+
+    Returns:
+        The settings.
+
+    Raises:
+        RangeError, KindError: the file is no TOML, or as for `Config.of`.
+
+    Examples:
+        >>> read(None, {"model.hidden": "32,16", "training.epochs": 3}).model.hidden
+        (32, 16)
+    """
+    tables: dict[str, Any] = {} if path is None else _parsed(path)
+    for name, value in (flags or {}).items():
+        section, _, key = name.partition(".")
+        if value is not None:
+            table = tables.setdefault(section, {})
+            if not isinstance(table, dict):
+                raise KindError(f"`{section}` must be a table of settings, but got {section}={table!r}.")
+            table[key] = _parsed_text(_kinds(section)[key], name, value) if isinstance(value, str) else value
+    return Config.of(tables)
+
+
+def names() -> list[str]:
+    """Return the dotted names of all settings.
+
+    Returns:
+        As ``"training.lr"``.
+
+    Examples:
+        >>> "training.lr" in names()
+        True
+    """
+    return [f"{section.name}.{entry.name}" for section in fields(Config) for entry in fields(_class(section))]
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise RangeError(f"{path} must have at most {LARGEST_FILE} bytes, as settings do, but it is larger.")
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RangeError(f"{path} must be a TOML file, but it is no text in UTF-8.") from error
+    except OSError as error:
+        raise RangeError(f"{path} must be a TOML file that can be read, but: {error.strerror}.") from error
+    toml = _reader()
+    try:
+        tables: dict[str, Any] = toml.loads(text)
+    except toml.TOMLDecodeError as error:
+        raise RangeError(f"{path} must be a TOML file, but: {error}.") from error
+    return tables
+
+
+def _reader() -> types.ModuleType:
+    """Return tomllib, or before Python 3.11, which brought it, the package that it was made from."""
+    try:
+        return require("tomllib", "lab")
+    except ImportError:
+        return require("tomli", "lab")
+
+
+def _class(section: "Field[Any]") -> Any:
+    return section.default_factory
+
+
+def _kinds(section: str) -> dict[str, Any]:
+    found = {entry.name: _class(entry) for entry in fields(Config)}
+    if section not in found:
+        raise _unknown(section)
+    return typing.get_type_hints(found[section])
+
+
+def _section(kind: Any, name: str, table: Mapping[str, Any]) -> Any:
+    kinds = typing.get_type_hints(kind)
+    for key in table:
+        if key not in kinds:
+            raise _unknown(f"{name}.{key}")
+    return kind(**{key: _typed(kinds[key], f"{name}.{key}", value) for key, value in table.items()})
+
+
+def _unknown(name: str) -> RangeError:
+    """Say which setting was meant: the nearest dotted name, or the nearest of any section by its last part."""
+    known = names() if "." in name else [entry.name for entry in fields(Config)]
+    near = difflib.get_close_matches(name, known, 1, cutoff=0)
+    last = name.rpartition(".")[2]
+    same = [other for other in names() if other.rpartition(".")[2] == last]
+    return RangeError(f"`{name}` is no setting; did you mean {(same or near)[0]}?")
+
+
+def _options(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+
+
+def _typed(kind: Any, name: str, value: Any) -> Any:
+    """Return a value of TOML or JSON as one of a setting's type, or refuse it."""
+    for option in _options(kind):
+        origin = typing.get_origin(option) or option
+        if option is type(None) and value is None:
+            return None
+        if origin is tuple and isinstance(value, list | tuple):
+            inner = typing.get_args(option)[0]
+            return tuple(_typed(inner, name, item) for item in value)
+        if origin is dict and isinstance(value, Mapping):
+            return dict(value)
+        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return _number(name, value)
+        if option in (int, bool, str) and type(value) is option:
+            return value
+    raise KindError(f"`{name}` must be {_words(kind)}, but got {name}={value!r} of type {type(value).__name__}.")
+
+
+def _number(name: str, value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise RangeError(f"`{name}` must be a number that fits in a float, but got {name}={value}.") from None
+
+
+def _parsed_text(kind: Any, name: str, text: str) -> Any:
+    """Return the text of a flag as a value of a setting's type."""
+    options = _options(kind)
+    several = next((typing.get_args(option)[0] for option in options if typing.get_origin(option) is tuple), None)
+    if several is not None and (several not in options or "," in text):
+        return tuple(_parsed_text(several, name, part.strip()) for part in text.split(",") if part.strip())
+    if dict in [typing.get_origin(option) for option in options]:
+        pairs = (pair.partition("=") for pair in text.split(",") if pair.strip())
+        return {key.strip(): _literal(value.strip()) for key, _, value in pairs}
+    for option in options:
+        if option in (int, float):
+            try:
+                return option(text)
+            except ValueError:
+                raise KindError(f"`{name}` must be {_words(kind)}, but got {name}={text!r}.") from None
+    return text
+
+
+def _literal(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _words(kind: Any) -> str:
+    words = {int: "an integer", float: "a number", str: "a text", bool: "true or false", type(None): "left out"}
+    origin_words = {tuple: "a list", dict: "a table"}
+    told = [words.get(option) or origin_words[typing.get_origin(option)] for option in _options(kind)]
+    return " or ".join(told)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else _toml(name)
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML writes it: as JSON does, but for floats, which may be inf, and for the character 127."""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,297 @@
+"""Examples as tensors, whatever they are: rows of features, images, sequences of words, sparse features.
+
+This is the one place of the laboratory that knows what `thinned.data` returns.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thinned import data
+from thinned._errors import KindError, RangeError
+from thinned.data import Dataset, Split
+from thinned.keys import site_seed
+
+SPLIT_SEED = 0
+
+
+class Bags(NamedTuple):
+    """Sparse features of several examples, as `torch.nn.EmbeddingBag` takes them.
+
+    Attributes:
+        ids: int64, shape (items,), those of the first example first.
+        offsets: int64, shape (examples,): where each example's ids begin.
+        weights: the features' values, float32, shape (items,); None if all are 1.
+    """
+
+    ids: Tensor
+    offsets: Tensor
+    weights: Tensor | None = None
+
+    def pick(self, chosen: Tensor) -> "Bags":
+        """Return some of the examples.
+
+        Args:
+            chosen: int64, their numbers.
+
+        Returns:
+            Their features.
+
+        Examples:
+            >>> bags = Bags(torch.tensor([7, 8, 9]), torch.tensor([0, 2, 2]))
+            >>> bags.pick(torch.tensor([2, 0]))
+            Bags(ids=tensor([9, 7, 8]), offsets=tensor([0, 1]), weights=None)
+        """
+        ends = torch.cat([self.offsets[1:], self.offsets.new_tensor([len(self.ids)])])
+        lengths = (ends - self.offsets)[chosen]
+        offsets = lengths.cumsum(0) - lengths
+        places = torch.repeat_interleave(self.offsets[chosen] - offsets, lengths)
+        places += torch.arange(len(places), device=places.device)
+        return Bags(self.ids[places], offsets, None if self.weights is None else self.weights[places])
+
+
+Inputs = Tensor | Bags
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a network has to know of the data.
+
+    Attributes:
+        inputs: shape of one example; of sparse features, how many there are in all.
+        outputs: number of classes or words, or of numbers to be predicted.
+        examples: how many there are to train on.
+        text: whether an example is a sequence of words.
+    """
+
+    inputs: tuple[int, ...]
+    outputs: int
+    examples: int = 1
+    text: bool = False
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A part of a data set as tensors.
+
+    Attributes:
+        inputs: float32, shape (examples, ...); or int64 ids of words, shape (examples, steps); or sparse features.
+        targets: int64 classes, shape (examples,), or the next words, shape (examples, steps); or float32 numbers, shape
+            (examples,).
+
+    Examples:
+        >>> from thinned.data import load
+        >>> examples = Examples.of(load("digits").train)
+        >>> examples.inputs.shape, examples.head(100).inputs.shape
+        (torch.Size([1438, 64]), torch.Size([100, 64]))
+    """
+
+    inputs: Any  # Inputs; Any, so that whoever knows which it is need not say so
+    targets: Tensor
+
+    @classmethod
+    def of(cls, split: Split, flat: bool = True) -> "Examples":
+        """Make tensors of a split, in the same memory.
+
+        Args:
+            split: the examples as arrays.
+            flat: whether each example becomes one row of numbers; otherwise images get an axis of channels.
+
+        Returns:
+            The same numbers.
+        """
+        if isinstance(split.inputs, data.Sparse):
+            ids, offsets, weights = map(
+                torch.from_numpy, (split.inputs.ids, split.inputs.offsets, split.inputs.weights)
+            )
+            bags = Bags(ids, offsets[:-1], None if bool((weights == 1).all()) else weights)
+            return cls(bags, torch.from_numpy(split.targets))
+        inputs = torch.from_numpy(split.inputs)
+        if inputs.is_floating_point():
+            inputs = inputs.flatten(1) if flat else inputs.unsqueeze(1) if inputs.dim() == 3 else inputs
+        return cls(inputs, torch.from_numpy(split.targets))
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def pick(self, chosen: Tensor) -> "Examples":
+        """Return some examples.
+
+        Args:
+            chosen: int64, their numbers.
+
+        Returns:
+            A copy of them.
+        """
+        inputs = self.inputs.pick(chosen) if isinstance(self.inputs, Bags) else self.inputs[chosen]
+        return Examples(inputs, self.targets[chosen])
+
+    def part(self, start: int, stop: int) -> "Examples":
+        """Return neighbouring examples.
+
+        Args:
+            start: number of the first.
+            stop: number after the last; the last one's if there are fewer.
+
+        Returns:
+            A view of them, where their kind allows it.
+        """
+        if isinstance(self.inputs, Bags):
+            return self.pick(torch.arange(start, min(stop, len(self)), device=self.targets.device))
+        return Examples(self.inputs[start:stop], self.targets[start:stop])
+
+    def head(self, count: int) -> "Examples":
+        """Return the first examples.
+
+        Args:
+            count: how many; all of them if there are fewer.
+
+        Returns:
+            A view of them.
+        """
+        return self.part(0, count)
+
+    def to(self, device: torch.device) -> "Examples":
+        """Return the examples on a device.
+
+        Args:
+            device: which.
+
+        Returns:
+            The examples; themselves if they are there.
+        """
+        if isinstance(self.inputs, Bags):
+            moved: Inputs = Bags(*(None if part is None else part.to(device) for part in self.inputs))  # type: ignore[arg-type]
+        else:
+            moved = self.inputs.to(device)
+        return Examples(moved, self.targets.to(device))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run learns from, is chosen by, and is judged by.
+
+    Attributes:
+        name: of the data set.
+        note: where the test part comes from, if not from whoever published the data.
+        train: examples to learn from.
+        validation: put aside of the training part, to stop by; there may be none.
+        test: looked at once, in the end.
+        shape: what a network has to know.
+    """
+
+    name: str
+    note: str
+    train: Examples
+    validation: Examples
+    test: Examples
+    shape: Shape
+
+
+def load(name: str, examples: int | None = None) -> Dataset:
+    """Load a data set by its name, or read what is at a path.
+
+    Args:
+        name: a name that `thinned.data` makes, or a path that it reads.
+        examples: to train on, of artificial data alone.
+
+    Returns:
+        The data set.
+
+    Raises:
+        RangeError: `examples` for other data.
+        DataError: there are no such data, or they are damaged.
+
+    Examples:
+        >>> load("digits").classes
+        10
+    """
+    if examples is not None:
+        if name != "artificial":
+            raise RangeError(f"`examples` must be left out except for artificial data, but got examples={examples}.")
+        return data.artificial.make(examples)
+    return data.load(name)
+
+
+def parts(source: Dataset, validation: float, kind: str = "mlp", steps: int = 64) -> Parts:
+    """Make tensors of a data set, in the form that a network takes, and put a part of the training examples aside.
+
+    Which ones does not depend on the seed of a run, so that runs with several seeds are judged alike.
+
+    Args:
+        source: the data set.
+        validation: share of the training examples that is put aside; 0 for none.
+        kind: of the network, as in `thinned.lab.models.ModelSettings`.
+        steps: of text: words of one example.
+
+    Returns:
+        The three parts.
+
+    Raises:
+        RangeError, KindError: the share leaves a part without examples, or the network takes other data.
+
+    Examples:
+        >>> made = parts(load("digits"), 0.25, "convnet")
+        >>> len(made.train), len(made.validation), made.shape.inputs
+        (1079, 359, (1, 8, 8))
+    """
+    sparse = isinstance(source.train.inputs, data.Sparse)
+    if kind == "sparse" and not sparse:
+        raise KindError(f"The model sparse must have sparse features, but those of {source.name} are dense.")
+    if kind != "sparse":
+        source = source.dense()
+    splits = [*(data.validation(source, validation) if validation else (source.train, source.train[:0])), source.test]
+    text = source.task == "text"
+    if text:
+        splits = [data.windows(split, steps) if len(split.targets) else split for split in splits]
+    train, aside, test = (Examples.of(split, flat=kind == "mlp") for split in splits)
+    features = (source.train.inputs.features,) if kind == "sparse" else tuple(train.inputs.shape[1:])
+    shape = Shape(features, source.outputs, len(train), text)
+    return Parts(source.name, source.note, train, aside, test, shape)
+
+
+def order(seed: int, epoch: int, count: int, what: str = "order") -> Tensor:
+    """Return a random order that is a function of seed and epoch.
+
+    Args:
+        seed: unsigned 64-bit seed of the run.
+        epoch: counted from 0.
+        count: of what is put in order.
+        what: what the order is for; another word is another order.
+
+    Returns:
+        int64 tensor of shape (count,), each number once.
+
+    Examples:
+        >>> order(0, 3, 5).tolist() == order(0, 3, 5).tolist() != order(0, 4, 5).tolist()
+        True
+    """
+    return torch.randperm(count, generator=torch.Generator().manual_seed(site_seed(seed, epoch, what)))
+
+
+def fingerprint(examples: Examples) -> str:
+    """Return what tells whether two sets of examples are the same, bit for bit.
+
+    Args:
+        examples: on any device.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Examples:
+        >>> one, two = (Examples(torch.zeros(2, 3), torch.tensor([0, last])) for last in (0, 1))
+        >>> fingerprint(one) == fingerprint(one), fingerprint(one) == fingerprint(two)
+        (True, False)
+    """
+    parts = examples.inputs if isinstance(examples.inputs, Bags) else (examples.inputs,)
+    found = hashlib.sha256()
+    for part in (*parts, examples.targets):
+        if part is not None:
+            array = np.ascontiguousarray(part.cpu().numpy())
+            found.update(f"{array.dtype.str}{array.shape}".encode())
+            found.update(array.data)
+    return found.hexdigest()

@@ -1,0 +1,325 @@
+"""The loop of one run: train an epoch, measure, watch, write it down, and stop when told to."""
+
+import json
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+
+from thinned import optim
+from thinned._errors import ThinnedError
+from thinned._optional import require
+from thinned.lab import models, monitors, records
+from thinned.lab.checkpoint import Checkpoints, unpacked
+from thinned.lab.config import Config
+from thinned.lab.distributed import Job, PeerError
+from thinned.lab.examples import SPLIT_SEED, Parts, order
+from thinned.lab.records import Record
+from thinned.lab.train import Trainer, load_weights, measure
+
+LOOKS = 100  # steps between two looks at whether the loss is a number
+
+
+class DivergedError(ThinnedError, RuntimeError):
+    """The loss is no number any more."""
+
+
+class InterruptedRunError(ThinnedError, RuntimeError):
+    """The run was stopped, and can go on."""
+
+
+class Display(Protocol):
+    """What is told how a run goes."""
+
+    def begin(self, config: Config, parts: Parts, epoch: int) -> None:
+        """Tell that training begins after a number of epochs that are done."""
+
+    def step(self, step: int, steps: int) -> None:
+        """Tell that a step of an epoch is done."""
+
+    def epoch(self, record: Record) -> None:
+        """Tell that an epoch is done."""
+
+    def say(self, text: str) -> None:
+        """Tell anything else."""
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    def begin(self, config: Config, parts: Parts, epoch: int) -> None:
+        """Show nothing."""
+
+    def step(self, step: int, steps: int) -> None:
+        """Show nothing."""
+
+    def epoch(self, record: Record) -> None:
+        """Show nothing."""
+
+    def say(self, text: str) -> None:
+        """Show nothing."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run found, as ``summary.json`` has it.
+
+    Attributes:
+        folder: where settings, records, checkpoints and summary are.
+        epochs: how many were trained.
+        stopped_early: whether that are fewer than asked for, because validation did not get better.
+        best_epoch: whose weights were tested: the best on validation, or the last where there is none.
+        validation_loss: of these weights; None without validation.
+        validation_error: of these weights; None without validation.
+        test_loss: of these weights.
+        test_error: of these weights.
+        seconds: of training in all, without measuring and writing.
+    """
+
+    folder: str
+    epochs: int
+    stopped_early: bool
+    best_epoch: int
+    validation_loss: float | None
+    validation_error: float | None
+    test_loss: float
+    test_error: float
+    seconds: float
+
+
+@dataclass
+class _Progress:
+    """What a run knows besides its network."""
+
+    best_epoch: int = 0
+    best_value: float = math.inf
+    validation_loss: float | None = None  # of the best epoch
+    validation_error: float | None = None
+    seconds: float = 0.0
+
+    def add(self, record: Record, watch: str) -> bool:
+        """Take note of an epoch, and return whether it is the best so far."""
+        self.seconds += record.seconds
+        value = record.validation_loss if watch == "loss" else record.validation_error
+        better = value is None or value < self.best_value
+        if better:
+            self.best_epoch = record.epoch
+            self.best_value = math.inf if value is None else value
+            self.validation_loss, self.validation_error = record.validation_loss, record.validation_error
+        return better
+
+
+class Journaled:
+    """What the one process that writes has open: records, checkpoints and scalars.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        stack: closes them.
+    """
+
+    def __init__(self, config: Config, folder: Path, stack: ExitStack) -> None:
+        self._folder, self._config, self._stack = folder, config, stack
+        self.records = stack.enter_context(records.Journal(folder / "records.jsonl", new=False))
+        self.checkpoints = Checkpoints(folder / "checkpoints", config.run.keep)  # once nobody else writes there
+        self._scalars: Any = None
+
+    def begin(self, epoch: int) -> None:
+        """Go on after an epoch: forget what came after it."""
+        self.records.cut(epoch)
+        if self._config.run.tensorboard:
+            require("tensorboard", "lab")
+            writer = require("torch.utils.tensorboard", "lab").SummaryWriter
+            self._scalars = writer(str(self._folder / "tensorboard"), purge_step=epoch + 1)
+            self._stack.callback(self._scalars.close)
+
+    def add(self, record: Record) -> None:
+        """Write down an epoch."""
+        self.records.add(record)
+        if self._scalars is not None:
+            for name, value in asdict(record).items():
+                if name not in ("seed", "epoch") and isinstance(value, int | float) and not math.isnan(value):
+                    self._scalars.add_scalar(name, value, record.epoch)
+            for name, layers in (record.monitors or {}).items():
+                pairs = layers.items() if isinstance(layers, dict) else enumerate(layers, 1)
+                for part, value in pairs:
+                    self._scalars.add_scalar(f"{name}/{part}", value, record.epoch)
+
+
+class Loop:
+    """Trains, measures and writes, epoch by epoch."""
+
+    def __init__(
+        self, config: Config, parts: Parts, folder: Path, job: Job, display: Display, journal: Journaled | None
+    ) -> None:
+        self._config, self._parts, self._folder, self._job, self._display = config, parts, folder, job, display
+        self._journal = journal
+        self._trainer = Trainer(
+            lambda: models.build(config.model, config.dropout, parts.shape),
+            config.training,
+            config.run.seed,
+            optim if config.dropout.batchwise else torch.optim,
+            penalties=config.penalties,
+            job=job,
+            precision=config.run.precision,
+        )
+        self._progress = _Progress()
+        self._train, self._validation = parts.train.to(job.device), parts.validation.to(job.device)
+        # As many training examples as there are to validate on, so that the gap compares like with like.
+        some = order(SPLIT_SEED, 0, len(self._train), "fit")[: max(len(self._validation), monitors.PROBED)]
+        self._fit = self._train.pick(some.to(job.device))
+        self._steps = -(-len(self._train) // config.training.batch_size)
+        self.stop = False
+
+    def restore(self) -> Outcome | None:
+        """Go to the last checkpoint; return what was found if the run is done."""
+        checkpoints = self._journal.checkpoints if self._journal else None
+        data = self._job.share(checkpoints.latest(self._display.say) if checkpoints else b"")
+        if data:
+            state = unpacked(data, self._folder)
+            self._trainer.load(state["trainer"])
+            self._progress = _Progress(**state["progress"])
+        done = self._folder / "summary.json"
+        told = self._job.share(done.read_bytes() if self._journal and done.exists() else b"")
+        if told:
+            self._display.say("This run is done.")
+            return Outcome(**json.loads(told))
+        if self._journal:
+            self._journal.begin(self._trainer.epochs_done)
+        self._display.begin(self._config, self._parts, self._trainer.epochs_done)
+        return None
+
+    def run(self) -> Outcome:
+        """Train to the end, and test."""
+        while self._trainer.epochs_done < self._config.training.epochs and not self._tired():
+            self._epoch()
+            if self.stop:
+                raise InterruptedRunError(f"Stopped after epoch {self._trainer.epochs_done}.")
+        return self._end()
+
+    def _tired(self) -> bool:
+        patience = self._config.penalties.patience
+        return bool(patience and len(self._validation)) and (
+            self._trainer.epochs_done - self._progress.best_epoch >= patience
+        )
+
+    def _epoch(self) -> None:
+        trainer, lr = self._trainer, self._trainer.lr()
+        loss, seconds = trainer.epoch(self._train, self._after_step)
+        if not math.isfinite(loss):
+            raise self._diverged(trainer.epochs_done)
+        fit = measure(trainer.model, self._fit, self._job)
+        validation = measure(trainer.model, self._validation, self._job) if len(self._validation) else None
+        every = self._config.run.monitors
+        seen = None
+        if self._journal and every and trainer.epochs_done % every == 0:
+            kinds = [type(models.ACTIVATIONS[self._config.model.activation]())]
+            seen = asdict(monitors.look(trainer.model, kinds, self._validation if validation else self._fit))
+        kind = self._config.dropout.kind
+        record = Record(
+            method=kind if isinstance(kind, str) else ",".join(kind),
+            seed=self._config.run.seed,
+            epoch=trainer.epochs_done,
+            train_loss=loss,
+            test_error=math.nan,
+            seconds=seconds,
+            step=trainer.epochs_done * self._steps,
+            lr=lr,
+            fit_loss=fit.loss,
+            fit_error=fit.error,
+            validation_loss=validation.loss if validation else None,
+            validation_error=validation.error if validation else None,
+            gap=validation.loss - fit.loss if validation else None,
+            monitors=seen,
+        )
+        best = self._progress.add(record, self._config.penalties.watch)
+        if self._journal:
+            self._journal.add(record)
+        self._save(best)
+        self._display.epoch(record)
+
+    def _after_step(self) -> None:
+        step = self._trainer.steps_done
+        if step % LOOKS == 0 and not self._trainer.finite():
+            raise self._diverged(self._trainer.epochs_done + 1)
+        every = self._config.run.checkpoint_steps
+        if self.stop or (every and step % every == 0):
+            self._save()
+        if self.stop:
+            raise InterruptedRunError(f"Stopped in epoch {self._trainer.epochs_done + 1}, after step {step}.")
+        self._display.step(step, self._steps)
+
+    def _save(self, best: bool = False) -> None:
+        state = self._trainer.state()  # in each process
+        if self._journal:
+            whole = {
+                "trainer": state,
+                "progress": asdict(self._progress),
+                "config": self._config.tables(),
+                "shape": {**asdict(self._parts.shape), "inputs": list(self._parts.shape.inputs)},
+            }
+            step = self._trainer.epochs_done * self._steps + self._trainer.steps_done
+            self._journal.checkpoints.save(whole, step, best)
+
+    def _end(self) -> Outcome:
+        """Test the best weights, once."""
+        data = self._job.share(self._journal.checkpoints.best.read_bytes() if self._journal else b"")
+        load_weights(self._trainer.model, unpacked(data, "The best checkpoint")["trainer"]["model"])
+        test = measure(self._trainer.model, self._parts.test.to(self._job.device), self._job)
+        progress, epochs = self._progress, self._trainer.epochs_done
+        found = Outcome(
+            folder=str(self._folder),
+            epochs=epochs,
+            stopped_early=epochs < self._config.training.epochs,
+            best_epoch=progress.best_epoch,
+            validation_loss=progress.validation_loss,
+            validation_error=progress.validation_error,
+            test_loss=test.loss,
+            test_error=test.error,
+            seconds=progress.seconds,
+        )
+        if self._journal:
+            records.write_json(self._folder / "summary.json", asdict(found))
+        return found
+
+    def _diverged(self, epoch: int) -> DivergedError:
+        return DivergedError(
+            f"The loss is no number any more in epoch {epoch}; checkpoints from before are kept in {self._folder}. "
+            "Start a new run with a lower learning rate, with clip_norm, or with a max_norm."
+        )
+
+
+@contextmanager
+def stoppable(loop: Loop, job: Job) -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM end the run after the step at hand, and the second at once.
+
+    Processes of a job do not agree on a step when a signal comes: they end at once, and go on from their checkpoint.
+
+    Args:
+        loop: the run.
+        job: its processes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals come to the main thread alone
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if loop.stop or job.size > 1:
+            if number == signal.SIGTERM and job.size > 1:
+                raise PeerError("This process of the job was told to end.")
+            raise KeyboardInterrupt
+        loop.stop = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,229 @@
+"""One run of training: from settings to a folder with records, checkpoints and a summary; and on after an interrupt."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from thinned._errors import DataError, ThinnedError
+from thinned.data import Dataset, standardise
+from thinned.lab import examples, machine, models, records
+from thinned.lab.checkpoint import unpacked
+from thinned.lab.config import Config
+from thinned.lab.distributed import Job, PeerError, peers
+from thinned.lab.examples import Parts, Shape
+from thinned.lab.loop import Display, InterruptedRunError, Journaled, Loop, Outcome, Silent, stoppable
+from thinned.lab.train import load_weights
+
+LARGEST_CONFIG = 2**20  # bytes
+
+
+class StorageError(ThinnedError, RuntimeError):
+    """Nothing more can be written."""
+
+
+def start(
+    config: Config,
+    root: str | PathLike[str] = "runs",
+    name: str | None = None,
+    *,
+    data: Dataset | None = None,
+    job: Job | None = None,
+    display: Display | None = None,
+) -> Outcome:
+    """Train a network, in a new folder.
+
+    Ctrl-C and SIGTERM end it after the step at hand, with a checkpoint; whatever else ends it, `resume` goes on from
+    the last checkpoint, and the weights in the end are the same, bit for bit.
+
+    Args:
+        config: all settings.
+        root: folder of all runs.
+        name: name of the new folder in it; made of the time by default.
+        data: what to train on; what `config.data` names by default.
+        job: the processes that share the work.
+        display: what is told how it goes.
+
+    Returns:
+        What was found.
+
+    Raises:
+        RangeError, KindError, DataError: settings or data that cannot be used, or the name is taken.
+        DivergedError: the loss is no number any more.
+        InterruptedRunError: it was stopped.
+        StorageError: nothing more can be written.
+
+    Examples:
+        >>> import tempfile
+        >>> config = Config.of({"model": {"hidden": [8]}, "training": {"epochs": 1}})
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     found = start(config, root, "first")
+        ...     print(*sorted(path.name for path in Path(root, "first").iterdir()))
+        checkpoints config.json config.toml records.jsonl summary.json
+        >>> found.epochs, found.best_epoch
+        (1, 1)
+    """
+    job = (job or Job()).on(config.run.device)
+    source = data or examples.load(config.data.name, config.data.examples)
+    parts = _parts(config, source)
+    config = _with_threads(config, parts.shape)
+    folder = Path()
+    if job.writes:
+        folder = records.create(Path(root), name, "train")
+        with _storage(folder, ""):
+            records.write_text(folder / "config.toml", config.toml())
+            records.write_json(folder / "config.json", _description(config, parts))
+    return _train(config, parts, folder, job, display or Silent())
+
+
+def resume(
+    folder: str | PathLike[str], *, data: Dataset | None = None, job: Job | None = None, display: Display | None = None
+) -> Outcome:
+    """Go on with a run, with the settings that it was started with.
+
+    Args:
+        folder: of the run.
+        data: as for `start`.
+        job: the processes that share the work; another number of them may go on with a run.
+        display: what is told how it goes.
+
+    Returns:
+        What was found; of a run that is done, what `start` returned.
+
+    Raises:
+        DataError: there is no run of `thinned train` in the folder, or the data are others now.
+        RangeError, DivergedError, InterruptedRunError, StorageError: as for `start`.
+    """
+    job = job or Job()
+    display = display or Silent()
+    folder = Path(folder)
+    described = json.loads(job.share(_described(folder) if job.writes else b""))
+    config = Config.of(described["settings"])
+    job = job.on(config.run.device)
+    parts = _parts(config, data or examples.load(config.data.name, config.data.examples))
+    if examples.fingerprint(parts.train) != described["data"]["fingerprint"]:
+        raise DataError(f"The data {parts.name} must be those that the run in {folder} began with, but they changed.")
+    return _train(config, parts, folder, job, display)
+
+
+def restored(path: str | PathLike[str]) -> tuple[nn.Module, Config]:
+    """Build the network of a checkpoint, with its weights.
+
+    Args:
+        path: a checkpoint of `thinned train`, such as ``checkpoints/best.pt``.
+
+    Returns:
+        The network, in evaluation mode, and the settings it was trained with.
+
+    Raises:
+        DataError: it is damaged, or something else.
+    """
+    state = unpacked(Path(path).read_bytes(), path)
+    config = Config.of(state["config"])
+    shape = Shape(**{**state["shape"], "inputs": tuple(state["shape"]["inputs"])})
+    with torch.random.fork_rng(devices=[]):
+        model = models.build(config.model, config.dropout, shape)
+    load_weights(model, state["trainer"]["model"])
+    return model.eval(), config
+
+
+def _parts(config: Config, source: Dataset) -> Parts:
+    if config.data.standardise:
+        source = standardise(source)
+    return examples.parts(source, config.data.validation, config.model.kind, config.data.steps)
+
+
+def _with_threads(config: Config, shape: Shape) -> Config:
+    """Settle the number of threads: sums, and with them the last bits of a run, depend on it.
+
+    The network is built for it, so that whatever does not go together is told before there is a folder.
+    """
+    with torch.random.fork_rng(devices=[]):
+        weights = sum(p.numel() for p in models.build(config.model, config.dropout, shape).parameters())
+    if config.run.threads is not None:
+        return config
+    threads = machine.threads_for(weights, config.training.batch_size)
+    return replace(config, run=replace(config.run, threads=threads))
+
+
+def _description(config: Config, parts: Parts) -> dict[str, Any]:
+    return {
+        "command": "train",
+        "data": {
+            "name": parts.name,
+            "train": len(parts.train),
+            "validation": len(parts.validation),
+            "test": len(parts.test),
+            "note": parts.note,
+            "fingerprint": examples.fingerprint(parts.train),
+        },
+        "settings": config.tables(),
+        "environment": records.environment(),
+    }
+
+
+def _described(folder: Path) -> bytes:
+    path = folder / "config.json"
+    try:
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise DataError(f"{path} must be of a run of `thinned train`, but it is far too large.")
+        data = path.read_bytes()
+        told = json.loads(data)
+        if told["command"] == "train" and isinstance(told["settings"], dict) and told["data"]["fingerprint"]:
+            return data
+    except OSError as error:
+        raise DataError(f"{folder} must be the folder of a run, but its config.json: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise DataError(
+        f"{folder} must be the folder of a run of `thinned train`, but its config.json is of something else."
+    )
+
+
+def _train(config: Config, parts: Parts, folder: Path, job: Job, display: Display) -> Outcome:
+    assert config.run.threads is not None
+    launcher = f"torchrun --nproc-per-node {job.size} -m " if job.size > 1 else ""
+    how = f"Go on with: {launcher}thinned train --resume {folder}"
+    with ExitStack() as stack:
+        stack.enter_context(machine.threads(config.run.threads))
+        stack.enter_context(_resumable(how))
+        stack.enter_context(peers())
+        stack.enter_context(_storage(folder, how))
+        journal = Journaled(config, folder, stack) if job.writes else None
+        loop = Loop(config, parts, folder, job, display, journal)
+        done = loop.restore()
+        if done is not None:
+            return done
+        with stoppable(loop, job):
+            return loop.run()
+
+
+@contextmanager
+def _resumable(how: str) -> Iterator[None]:
+    """Say how to go on after whatever has stopped a run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptedRunError(f"Stopped at once. {how}") from None
+    except (InterruptedRunError, PeerError) as error:
+        raise type(error)(f"{error} {how}") from error
+
+
+@contextmanager
+def _storage(folder: Path, how: str) -> Iterator[None]:
+    """Say what to do where nothing more can be written, as on a disk that is full."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, ThinnedError):
+            raise
+        raise StorageError(
+            f"{folder} must be a folder that can be written to, but: {error.strerror or error}. What was written "
+            f"before is whole. {how}".rstrip()
+        ) from error

@@ -1,0 +1,18 @@
+"""The program `thinned`, outside of the package `thinned`: it can print its help without waiting for torch."""
+
+import importlib.util
+import sys
+
+EXTRA = ("click", "rich", "sklearn", "matplotlib")
+
+
+def main() -> None:
+    """Run the command line, or say what to install for it."""
+    missing = [package for package in EXTRA if importlib.util.find_spec(package) is None]
+    if missing:
+        print(f"The command line needs {', '.join(missing)}; run: pip install 'thinned[lab]'.", file=sys.stderr)
+        sys.exit(2)
+    from thinned_cli import train as train  # adds its command
+    from thinned_cli.commands import thinned
+
+    thinned(prog_name="thinned")

@@ -1,0 +1,135 @@
+"""The command `thinned train`."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from thinned_cli.commands import FAILED, INTERRUPTED, WRONG, thinned
+
+EXAMPLES = """\b
+Examples:
+  thinned train
+  thinned train settings.toml --lr 0.01 --seed 1
+  thinned train --data mnist-folder --hidden 800,800 --dropout gaussian --p 0.5 --input-p 0.2
+  thinned train --data cifar-folder --model convnet --dropout spatial,block,standard --p 0.1,0.1,0.5
+  thinned train --resume runs/train-20260101-120000
+  torchrun --nproc-per-node 4 -m thinned train --data mnist-folder --name four
+"""
+
+# Flag, setting, help. A list takes commas; what a setting's values mean is in docs/laboratory.md.
+FLAGS = (
+    ("--data", "data.name", "digits, artificial, or the path of a file or folder; its format is recognised. [digits]"),
+    ("--examples", "data.examples", "Examples to train on, of artificial data."),
+    ("--validation", "data.validation", "Share of the training part that is put aside. [0.1]"),
+    ("--standardise", "data.standardise", "Give features, and numbers to be predicted, mean 0 and deviation 1."),
+    ("--steps", "data.steps", "Words of one example of a text. [64]"),
+    ("--model", "model.kind", "mlp, convnet, sparse, transformer or lstm. [mlp]"),
+    ("--hidden", "model.hidden", "Widths of the hidden layers. [1024,1024 for mlp]"),
+    ("--channels", "model.channels", "Of a convnet's convolutions. [32,64]"),
+    ("--width", "model.width", "Features of a word, and of a transformer. [64]"),
+    ("--layers", "model.layers", "Blocks of a transformer. [2]"),
+    ("--heads", "model.heads", "Of a transformer's attention. [4]"),
+    ("--activation", "model.activation", "relu, leaky_relu, elu, selu, gelu, silu, tanh, sigmoid or linear. [relu]"),
+    ("--init", "model.initialisation", "torch, glorot, he, orthogonal, uniform, normal or zero. [torch]"),
+    ("--init-scale", "model.init_scale", "Half the width of uniform, standard deviation of normal."),
+    ("--norm", "model.norm", "batch or none. [none]"),
+    ("--dropout", "dropout.kind", "Kind of dropout of hidden layers, one for all or one for each. [standard]"),
+    ("--p", "dropout.p", "Its rate, one for all or one for each. [0.5]"),
+    ("--input-dropout", "dropout.input_kind", "Kind of dropout of the input. [standard]"),
+    ("--input-p", "dropout.input_p", "Its rate. [0]"),
+    ("--dropout-options", "dropout.options", "Further arguments of hidden dropout, as block_size=5."),
+    ("--input-options", "dropout.input_options", "Further arguments of input dropout."),
+    ("--attention-p", "dropout.attention_p", "Rate of attention weights. [0]"),
+    ("--path-p", "dropout.path_p", "Rate of branches in a transformer's last block. [0]"),
+    ("--recurrent-p", "dropout.recurrent_p", "Rate of an LSTM's recurrent state. [0]"),
+    ("--groups", "dropout.groups", "Masks of a batch, of batchwise. [1]"),
+    ("--units", "dropout.units", "What batchwise keeps: random units or a slice. [random]"),
+    ("--epochs", "training.epochs", "How often the training data are gone through. [20]"),
+    ("--batch-size", "training.batch_size", "Examples of one step, of all processes together. [50]"),
+    ("--optimizer", "training.optimizer", "sgd, nesterov, adam, adamw, rmsprop or adagrad. [sgd]"),
+    ("--lr", "training.lr", "Learning rate. [by the optimizer]"),
+    ("--momentum", "training.momentum", "Momentum, or Adam's first beta. [0.9]"),
+    ("--weight-decay", "training.weight_decay", "Decoupled for adamw alone. [0]"),
+    ("--schedule", "training.schedule", "linear, constant, exponential, cosine or step. [linear]"),
+    ("--final-lr-share", "training.final_lr_share", "What exponential ends at, as a share of --lr. [0.135]"),
+    ("--warmup-epochs", "training.warmup_epochs", "Epochs in which the learning rate rises. [0]"),
+    ("--clip-norm", "training.clip_norm", "Longest gradient; 0 for any. [0]"),
+    ("--l1", "penalties.l1", "Factor of absolute weights in the loss. [0]"),
+    ("--l2", "penalties.l2", "Factor of squared weights in the loss. [0]"),
+    ("--max-norm", "penalties.max_norm", "Longest incoming weights of a unit; 0 for any. [0]"),
+    ("--prune", "penalties.prune", "Share of weights that are zero in the end. [0]"),
+    ("--patience", "penalties.patience", "Epochs without a better validation to stop after; 0 for never. [0]"),
+    ("--watch", "penalties.watch", "What better means: validation loss or error. [loss]"),
+    ("--seed", "run.seed", "Of weights, order and dropout. [0]"),
+    ("--device", "run.device", "auto, cpu or cuda. [auto]"),
+    ("--threads", "run.threads", "Of torch. [by the size of the network]"),
+    ("--precision", "run.precision", "float32, or bfloat16 for mixed precision. [float32]"),
+    ("--monitors", "run.monitors", "Look at units and weights once in so many epochs; 0 for never. [1]"),
+    ("--checkpoint-steps", "run.checkpoint_steps", "Checkpoints within an epoch, once in so many steps. [0: none]"),
+    ("--keep", "run.keep", "How many checkpoints are kept, besides the best. [2]"),
+    ("--tensorboard", "run.tensorboard", "Write scalars for TensorBoard."),
+)
+
+SWITCHES = ("--standardise", "--tensorboard")
+
+
+def _flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    for flag, setting, text in reversed(FLAGS):
+        kind = {"is_flag": True, "default": None} if flag in SWITCHES else {"metavar": "VALUE"}
+        command = click.option(flag, setting.replace(".", "__"), help=text, show_default=False, **kind)(command)
+    return command
+
+
+@thinned.command(epilog=EXAMPLES)
+@click.argument("settings", required=False, type=click.Path(path_type=Path), metavar="[SETTINGS.TOML]")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="FOLDER", help="Go on with the run in this folder.")
+@click.option("--name", show_default="made of the time", help="Name of this run.")
+@click.option("--out", default="runs", type=click.Path(path_type=Path), help="Folder of all runs.")
+@click.option("--quiet", is_flag=True, help="Show nothing but what was found, as one JSON object.")
+@_flags
+def train(
+    *, settings: Path | None, resume: Path | None, name: str | None, out: Path, quiet: bool, **flags: Any
+) -> None:
+    """Train one network: checkpoints, records, monitors.
+
+    Settings come from a TOML file, if one is given, and from flags, which go first. Ctrl-C ends a run with a
+    checkpoint. What else ends it, --resume goes on, and the weights in the end are the same, bit for bit.
+    """
+    given = {setting.replace("__", "."): value for setting, value in flags.items() if value is not None}
+    if resume is not None and (settings is not None or name is not None or given):
+        raise click.UsageError("--resume takes the settings that the run was started with; leave all others out.")
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from thinned._errors import ThinnedError
+    from thinned.lab import display, run
+    from thinned.lab.config import read
+    from thinned.lab.distributed import PeerError, job
+    from thinned.lab.loop import InterruptedRunError
+
+    first = os.environ.get("RANK", "0") == "0"
+    console = Console(quiet=quiet or not first)
+    try:
+        config = None if resume is not None else read(settings, given)
+        with job() as processes, display.TrainProgress(console) as progress:
+            if config is None:
+                found = run.resume(resume or "", job=processes, display=progress)
+            else:
+                found = run.start(config, out, name, job=processes, display=progress)
+    except ThinnedError as error:
+        status = INTERRUPTED if isinstance(error, InterruptedRunError) else WRONG
+        if isinstance(error, PeerError):
+            status = FAILED
+        if first:
+            click.echo(f"Error: {error}" if status != INTERRUPTED else str(error), err=True)
+        click.get_current_context().exit(status)
+    if quiet and first:
+        click.echo(json.dumps(asdict(found)))
+    elif first:
+        display.outcome(console, found, progress.numbers)
+        click.echo(f"Folder: {found.folder}")

@@ -1,0 +1,124 @@
+"""The command `thinned train`: what it prints, its exit status, and one clear sentence where something is wrong."""
+
+import json
+import os
+import signal
+
+import pytest
+from click.testing import CliRunner
+from laboratory import DATA, lines, small
+from rich.console import Console
+
+from thinned.lab import display, loop, run
+from thinned.lab.distributed import PeerError
+from thinned_cli.train import thinned
+
+TINY = ["--hidden", "8", "--epochs", "2", "--threads", "1", "--device", "cpu"]
+
+
+@pytest.fixture
+def train(tmp_path):
+    def call(*arguments):
+        start = ["train", *arguments]
+        return CliRunner().invoke(thinned, start if "--resume" in arguments else [*start, "--out", str(tmp_path)])
+
+    return call
+
+
+def test_a_whole_run(train, tmp_path):
+    result = train(*TINY, "--name", "x", "--dropout", "gaussian", "--p", "0.25")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    told = result.stdout.splitlines()
+    assert told[0] == "1,295 examples of digits to train on, 143 to validate, 359 to test"
+    assert told[1].startswith("epoch 1 of 2: training loss 2.")
+    assert told[3].startswith("2 epochs, ")
+    assert told[-1] == f"Folder: {tmp_path / 'x'}"
+    settings = json.loads((tmp_path / "x" / "config.json").read_text(encoding="utf-8"))["settings"]
+    assert (settings["dropout"]["kind"], settings["dropout"]["p"], settings["model"]["hidden"]) == (
+        "gaussian",
+        0.25,
+        [8],
+    )
+    again = train("--resume", str(tmp_path / "x"))
+    assert again.exit_code == 0
+    assert again.stdout.splitlines()[0] == "This run is done."
+
+
+def test_a_file_with_flags_over_it_and_output_for_programs(train, tmp_path):
+    path = tmp_path / "settings.toml"
+    path.write_text("[model]\nhidden = [8]\n[training]\nepochs = 9\n[run]\nthreads = 1\n", encoding="utf-8")
+    result = train(str(path), "--epochs", "1", "--quiet")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["epochs"] == 1
+    assert json.loads((tmp_path / found["folder"] / "summary.json").read_text(encoding="utf-8")) == found
+
+
+def test_ctrl_c_and_resume(train, tmp_path, monkeypatch):
+    show = display.TrainProgress.step
+
+    def interrupt(self, step, steps):
+        show(self, step, steps)
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(display.TrainProgress, "step", interrupt)
+    result = train(*TINY, "--name", "x")
+    assert result.exit_code == 130
+    how = f"Go on with: thinned train --resume {tmp_path / 'x'}"
+    assert result.stderr == f"Stopped in epoch 1, after step 6. {how}\n"
+    monkeypatch.undo()
+    result = train("--resume", str(tmp_path / "x"))
+    assert result.exit_code == 0, result.output
+    assert [line["epoch"] for line in lines(tmp_path / "x")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--lr", "nan"], "`lr` must be above 0 and at most 3.4e+38, but got lr=nan."),
+        (["--epochs", "x"], "`training.epochs` must be an integer, but got training.epochs='x'."),
+        (["--dropout", "x,y"], "`dropout.kind` must be one of none, torch, "),
+        (
+            ["--data", "nowhere"],
+            "`name` must be one of digits, artificial, mnist, fashion-mnist, cifar10, or",
+        ),
+        (["nothing.toml"], "nothing.toml must be a TOML file that can be read, but: No such file or directory."),
+        (["--resume", "runs/x", "--lr", "1"], "--resume takes the settings that the run was started with; leave all"),
+        (["--resume", "/nowhere"], "/nowhere must be the folder of a run, but its config.json: No such file or direc"),
+        (["--lr", "1e30", "--clip-norm", "0"], "The loss is no number any more in epoch 1; checkpoints from before"),
+        (["--droput", "x"], "No such option '--droput'. Did you mean"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(train, arguments, message):
+    result = train(*([] if "--resume" in arguments else TINY), *arguments)
+    assert result.exit_code == 2
+    assert result.stderr.replace("(", "").startswith(f"Error: {message}")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_one_process_of_a_job_speaks(train, monkeypatch):
+    def gone(*_, **__):
+        raise PeerError("Another process of this job has ended.")
+
+    monkeypatch.setattr(run, "start", gone)
+    result = train(*TINY)
+    assert (result.exit_code, result.stderr) == (1, "Error: Another process of this job has ended.\n")
+    monkeypatch.setenv("RANK", "1")
+    result = train(*TINY)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "")
+
+
+def test_a_bar_in_a_terminal(tmp_path):
+    """What a person sees: the bar moves with the steps, and tells how an epoch came out."""
+    with (tmp_path / "seen").open("w", encoding="utf-8") as file:
+        console = Console(file=file, force_terminal=True, width=150)
+        with display.TrainProgress(console) as show:
+            found = run.start(small(), tmp_path, "x", data=DATA, display=show)
+        display.outcome(console, found)
+    seen = (tmp_path / "seen").read_text(encoding="utf-8")
+    assert "epoch 1 of 4" in seen
+    assert "validation loss" in seen
+    assert "best: epoch" in seen
+    assert isinstance(found, loop.Outcome)
