@@ -158,7 +158,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         axis.set_xlabel({"width": "width of both hidden layers (batch 128)", "batch": "batch (width 1024)"}[what])
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("times faster")
-    axes[0].legend()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     figure.savefig(path)
 
 
