@@ -153,7 +153,7 @@ def notes(summary: Summary) -> list[str]:
         )
     if intervals > 1:
         found.append(
-            f"Each of the {intervals} intervals misses in one of twenty such comparisons; any one of them more often."
+            f"Each of the {intervals} intervals misses in one of twenty such comparisons; some one of them more often."
         )
     if summary.target_error is not None:
         found.append(
