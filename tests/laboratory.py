@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +106,44 @@ def processes():
     # torch._dynamo is what the first optimizer of a process imports, torch.nn.parallel what a job does.
     context.set_forkserver_preload(["thinned.lab.run", "torch._dynamo", "torch.nn.parallel.distributed"])
     return context
+
+
+class Page(HTMLParser):
+    """Collects what a page holds."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.ids, self.targets, self.open = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in ("meta", "link", "img", "br"):
+            self.open.append(tag)
+        self.look(attrs)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.look(attrs)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def look(self, attrs):
+        for key, value in attrs:
+            if key == "id":
+                self.ids.append(value)
+            elif key.endswith("href"):
+                self.targets.append(value)
+            self.targets += [f"#{name}" for name in re.findall(r"url\(#(.*?)\)", value or "")]
+
+
+def assert_alone(read, text):
+    """A page is whole, and needs no script and no other file."""
+    assert read.open == []
+    assert {"script", "link", "img", "iframe", "object"}.isdisjoint(read.tags)
+    assert len(set(read.ids)) == len(read.ids) > 0
+    assert read.targets
+    assert {target.removeprefix("#") for target in read.targets} <= set(read.ids)  # nothing points out of the page
+    assert set(re.findall(r"https?://[^\"< ]+", text)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert "@import" not in text

@@ -60,7 +60,10 @@ def test_compare_end_to_end(compare, tmp_path):
     assert told[0].startswith("seed 0 (1 of 2), epoch 1 of 1: test error none ")
     assert told[1].startswith("seed 1 (2 of 2), epoch 1 of 1: test error none ")
     for method in ("none", "torch", "thinned", "batchwise"):
-        assert sum(line.startswith(f"│ {method} ") for line in told) == 1
+        assert sum(line.startswith(f"│ {method} ") for line in told) == 2  # results, costs
+    said = " ".join(told)
+    for method in ("none", "thinned", "batchwise"):
+        assert re.search(f"{method} (and|has a) .* with 2 seeds", said)
     report = tmp_path / "runs" / "first" / "report.html"
     assert told[-1] == f"Report: {report}"
     assert report.is_file()
@@ -75,7 +78,7 @@ def test_options_reach_the_comparison(compare, tmp_path):
     chosen = ["--methods", "thinned, none", "--p", "0.3", "--input-p", "0", "--seeds", "7,0", "--hidden", "8,6"]
     trained = ["--optimizer", "adamw", "--lr", "0.5", "--momentum", "0", "--weight-decay", "0.01"]
     falling = ["--schedule", "exponential", "--final-lr-share", "0.25"]
-    batchwise = ["--groups", "2", "--units", "slice"]
+    batchwise = ["--groups", "2", "--units", "slice", "--baseline", "none", "--target-error", "0.25"]
     assert compare(*chosen, *trained, *falling, *batchwise, "--name", "x").exit_code == 0
     config = json.loads((tmp_path / "runs" / "x" / "config.json").read_text(encoding="utf-8"))
     assert config["settings"] == {
@@ -99,6 +102,8 @@ def test_options_reach_the_comparison(compare, tmp_path):
         "groups": 2,
         "units": "slice",
         "threads": 1,
+        "baseline": "none",
+        "target_error": 0.25,
     }
 
 
@@ -200,6 +205,11 @@ def test_defaults_agree_with_those_of_python(monkeypatch):
             f"`schedule` must be one of {', '.join(SCHEDULES)}, but got schedule='x'.",
         ),
         (["--groups", "21"], "`groups` must be at most 20, the size of a batch, but got groups=21."),
+        (
+            ["--baseline", "x"],
+            "`baseline` must be among the methods none, torch, thinned, batchwise, but got baseline='x'",
+        ),
+        (["--target-error", "3"], "`target_error` must be in [0, 1], but got target_error=3.0."),
         (["--units", "x"], "`units` must be one of random, slice, but got units='x'."),
         (["--examples", "9"], "`examples` must be left out except for artificial data, but got examples=9."),
         (["--data", "artificial", "--examples", "0"], "`examples` must be at least 1, but got examples=0."),
@@ -321,7 +331,7 @@ def test_info():
 def test_the_examples_of_help_are_commands():
     lines = EXAMPLES.replace("\n    ", " ").splitlines()  # one goes over two lines
     examples = [shlex.split(line) for line in lines if line.startswith("  thinned ")]
-    assert len(examples) == 7
+    assert len(examples) == 8
     for _, command, *arguments in examples:
         thinned.commands[command].make_context(command, arguments)
 
@@ -352,7 +362,9 @@ def test_main_runs_the_command_line(monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("Usage: thinned ")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["compare", "-h"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["compare", "-h"], ["predict", "-h"], ["report", "-h"]]
+)
 def test_help_waits_for_nothing_heavy(arguments):
     """To print help, the program needs neither torch nor the package itself, which imports torch."""
     program = (

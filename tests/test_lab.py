@@ -71,7 +71,7 @@ def test_a_whole_comparison(tmp_path):
         assert row.spread == pytest.approx(abs(last[0] - last[1]) / math.sqrt(2))
     stored = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     assert [row["method"] for row in stored["rows"]] == list(SMALL.methods)
-    assert stored["rows"][1]["bytes_kept"] == summary.rows[1].bytes_kept
+    assert stored["rows"][1]["cost"] == vars(summary.rows[1].cost)
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["data"] == {"name": "stripes", "train": 90, "test": 33, "note": ""}

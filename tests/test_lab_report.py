@@ -7,52 +7,25 @@ import re
 import sys
 from dataclasses import asdict
 from html import escape
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from laboratory import Page, assert_alone
 
 from thinned._errors import RangeError
-from thinned.lab import figures, records, report
+from thinned.lab import figures, records, report, tables
 from thinned.lab.compare import Settings
+from thinned.lab.costs import Cost
 from thinned.lab.recipe import Recipe
 from thinned.lab.records import Record
 from thinned.lab.summary import summarise
 
+COST = Cost(bytes_kept=2048, flops=1_500_000, latency=0.00025)
+
 
 def record(method, seed, epoch, error=0.5, seconds=1.0, loss=1.0):
     return Record(method, seed, epoch, loss, error, seconds)
-
-
-class Page(HTMLParser):
-    """Collects what a page holds."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.ids, self.targets, self.open = [], [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        if tag not in ("meta", "link", "img", "br"):
-            self.open.append(tag)
-        self.look(attrs)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.look(attrs)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def look(self, attrs):
-        for key, value in attrs:
-            if key == "id":
-                self.ids.append(value)
-            elif key.endswith("href"):
-                self.targets.append(value)
-            self.targets += [f"#{name}" for name in re.findall(r"url\(#(.*?)\)", value or "")]
 
 
 # Summing up
@@ -65,32 +38,32 @@ def test_only_what_all_methods_reached_is_compared():
         *(record("none", 1, e, error=0.9, seconds=s) for e, s in [(1, 1.0), (2, 3.0)]),
         record("torch", 1, 1, error=0.9, seconds=5.0),
     ]
-    summary = summarise(["none", "torch"], [0, 1], done, kept={"none": 7}, folder=Path("x"), interrupted=True)
-    assert (summary.epoch, summary.seeds, summary.reference) == (2, (0,), "torch")
+    summary = summarise(["none", "torch"], [0, 1], done, costs={"none": COST}, folder=Path("x"), interrupted=True)
+    assert (summary.epoch, summary.seeds, summary.baseline) == (2, (0,), "torch")
     none, torch_ = summary.rows
     assert (none.total_seconds, torch_.total_seconds) == (97.0, 15.0)
-    assert (none.test_error, none.spread, none.seconds, none.bytes_kept) == (0.2, None, 2.0, 7)
-    assert (torch_.test_error, torch_.seconds, torch_.bytes_kept) == (0.1, 5.0, None)
+    assert (none.test_error, none.spread, none.seconds, none.cost) == (0.2, None, 2.0, COST)
+    assert (torch_.test_error, torch_.seconds, torch_.cost) == (0.1, 5.0, None)
     assert (none.speed, torch_.speed) == (2.5, 1.0)
 
 
 def test_without_torch_the_first_method_is_the_reference():
     done = [record("thinned", 0, 1, seconds=3.0), record("none", 0, 1, seconds=2.0)]
-    summary = summarise(["thinned", "none"], [0], done, kept={}, folder=Path("x"))
-    assert summary.reference == "thinned"
+    summary = summarise(["thinned", "none"], [0], done, costs={}, folder=Path("x"))
+    assert summary.baseline == "thinned"
     assert [row.speed for row in summary.rows] == [1.0, 1.5]
 
 
 def test_cells_and_notes_of_a_table():
     done = [record("none", seed, 1, error, seconds=12.34) for seed, error in [(0, 0.02), (1, 0.04)]]
-    summary = summarise(["none"], [0, 1], done, kept={"none": 2048}, folder=Path("x"))
-    assert report.cells(summary.rows[0]) == ["none", "3.00 ± 1.41", "12.3", "1.00x", "2.00 KiB"]
-    assert report.notes(summary, 1)[0].startswith(
-        "Test error: after epoch 1, mean and standard deviation over 2 seeds."
-    )
-    empty = summarise(["none"], [0], [], kept={}, folder=Path("x"))
-    assert report.cells(empty.rows[0]) == ["none", "-", "-", "-", "-"]
-    assert report.notes(empty, 1) == []
+    summary = summarise(["none"], [0, 1], done, costs={"none": COST}, folder=Path("x"))
+    assert tables.cells(summary, summary.rows[0]) == ["none", "3.00 ± 1.41", "baseline"]
+    assert tables.cost_cells(summary.rows[0]) == ["none", "12.3", "1.00x", "2.00 KiB", "1.50 M", "0.250 ms"]
+    assert tables.notes(summary)[0].startswith("Test error: after epoch 1, mean and standard deviation over 2 seeds.")
+    empty = summarise(["none"], [0], [], costs={}, folder=Path("x"))
+    assert tables.cells(empty, empty.rows[0]) == ["none", "-", "baseline"]
+    assert tables.cost_cells(empty.rows[0]) == ["none", "-", "-", "-", "-", "-"]
+    assert tables.notes(empty) == []
 
 
 # Reporting
@@ -109,32 +82,28 @@ def page(name="stripes", epochs=3):
         "settings": asdict(Settings(methods=("none", "torch"), seeds=(0, 1), recipe=Recipe(epochs=epochs))),
         "environment": {"torch": "2"},
     }
-    summary = summarise(["none", "torch"], [0, 1], done, kept={"none": 104, "torch": 2048}, folder=Path("runs/first"))
-    return report.page(config, summary, done), summary
+    summary = summarise(["none", "torch"], [0, 1], done, costs={"none": COST}, folder=Path("runs/first"))
+    return report.comparison(config, summary, done, "Comparison of dropout: first"), summary
 
 
 def test_report_is_one_file_that_needs_nothing_else():
     text, summary = page()
     read = Page(text)
-    assert read.open == []
-    assert {"script", "link", "img", "iframe", "object"}.isdisjoint(read.tags)
-    assert read.tags.count("svg") == 3
-    assert len(set(read.ids)) == len(read.ids) > 0
-    assert read.targets
-    assert {target.removeprefix("#") for target in read.targets} <= set(read.ids)  # nothing points out of the page
-    assert set(re.findall(r"https?://[^\"< ]+", text)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
-    assert "@import" not in text
+    assert_alone(read, text)
+    assert read.tags.count("svg") == 4
     assert "<title>Comparison of dropout: first</title>" in text
     for row in summary.rows:
         assert escape(row.sentence) in text
-        for cell in report.cells(row):
-            assert f"<td>{cell}</td>" in text
+        told = zip(tables.headings(summary), tables.cells(summary, row), strict=True)
+        costs = zip(tables.cost_headings(summary), tables.cost_cells(row), strict=True)
+        for label, cell in (*told, *costs):
+            assert f'<td data-label="{label}">{cell}</td>' in text
 
 
 def test_report_of_a_single_epoch_shows_a_point():
     text, _ = page(epochs=1)
     assert "for 1 epoch with" in text
-    assert Page(text).tags.count("svg") == 3
+    assert Page(text).tags.count("svg") == 4
 
 
 @pytest.mark.parametrize(
@@ -160,9 +129,9 @@ def test_training_in_words(settings, sentence):
 
 def test_settings_of_batchwise_are_told_where_it_was_compared():
     config = {"settings": asdict(Settings(groups=4, units="slice")), "environment": {}}
-    assert "<td>4 masks for a batch; kept units: a slice of neighbours, which goes on" in report._settings(config)
+    assert report._settings(config)["batchwise"].startswith("4 masks for a batch; kept units: a slice of neighbours, w")
     config["settings"]["methods"] = ("torch",)
-    assert "for a batch" not in report._settings(config)
+    assert "batchwise" not in report._settings(config)
 
 
 def test_report_can_be_made_again_to_the_byte():

@@ -44,7 +44,7 @@ def test_what_a_run_leaves(tmp_path):
     assert sorted(os.listdir(folder / "checkpoints")) == ["best.pt", "step-000000000012.pt", "step-000000000016.pt"]
     described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     told = {key: value for key, value in described["data"].items() if key != "fingerprint"}
-    assert told == {"name": "stripes", "train": 72, "validation": 18, "test": 33, "note": ""}
+    assert told == {"name": "stripes", "train": 72, "validation": 18, "test": 33, "note": "", "task": "classification"}
     assert described["settings"]["model"]["hidden"] == [16]
     written = lines(folder)
     assert [line["epoch"] for line in written] == [1, 2, 3, 4]
@@ -63,7 +63,7 @@ def test_what_a_run_leaves(tmp_path):
 def test_the_best_weights_are_tested_and_can_be_restored(tmp_path):
     config = small(training={"epochs": 8, "lr": 1.0}, penalties={"watch": "error"})
     found = run.start(config, tmp_path, "x", data=DATA)
-    model, again = run.restored(tmp_path / "x" / "checkpoints" / "best.pt")
+    model, again, _ = run.restored(tmp_path / "x" / "checkpoints" / "best.pt")
     assert again == config
     assert not model.training
     outputs = model(torch.from_numpy(DATA.test.inputs).flatten(1))

@@ -394,3 +394,26 @@ def test_progress_without_rich(monkeypatch):
 def test_wrong_arguments(arguments, options, kind, message):
     with pytest.raises(kind, match=message):
         thinned.predict(*arguments, **options)
+
+
+def test_a_chain_predicts_as_the_same_layers_in_a_row():
+    """Its one mask for a batch would be one for all passes in that batch."""
+    torch.manual_seed(0)
+    layers = [
+        torch.nn.Dropout(0.2),
+        torch.nn.Linear(6, 40),
+        torch.nn.ReLU(),
+        torch.nn.Dropout(0.5),
+        torch.nn.Linear(40, 3),
+    ]
+    x = torch.randn(5, 6)
+    chain = thinned.batchwise.Chain(*layers)
+    state = torch.get_rng_state()
+    found = thinned.predict(chain, x, passes=30, seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert bool((found.variance > 0).all())
+    row = thinned.predict(torch.nn.Sequential(*chain), x, passes=30, seed=3)
+    assert torch.equal(found.mean, row.mean)
+    assert torch.equal(found.variance, row.variance)
+    assert "forward" not in vars(chain)
+    assert len(chain._parts()) == 1  # it computes kept units only, as before

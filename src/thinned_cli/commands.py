@@ -66,6 +66,7 @@ Examples:
   thinned compare
   thinned compare --data mnist-folder --hidden 800,800 --batch-size 100
   thinned compare --data mnist --hidden 800,800 --epochs 10
+  thinned compare --seeds 10 --baseline none --target-error 0.03
   thinned compare --data table.csv
   thinned compare --data artificial --examples 10000 --hidden 1000,1000,1000 --input-p 0.5
   thinned compare --methods torch,batchwise --groups 10 --units slice --optimizer adamw
@@ -115,6 +116,12 @@ Graham et al. on MNIST, in 40 epochs:
     help="linear, constant, exponential, cosine or step.",
 )
 @click.option("--final-lr-share", default=0.135, help="What exponential ends at, as a share of --lr.")
+@click.option(
+    "--baseline", metavar="METHOD", show_default="torch, or the first", help="What the other methods are compared with."
+)
+@click.option(
+    "--target-error", type=float, metavar="SHARE", help="Report the time to this test error, as 0.03 for 3 %."
+)
 @click.option("--threads", type=int, show_default="by the size of the network", help="Threads of torch.")
 @click.option("--name", show_default="made of the time", help="Name of this run.")
 @click.option("--out", default="runs", type=click.Path(path_type=Path), help="Folder of all runs.")
@@ -129,6 +136,8 @@ def compare(
     groups: int,
     units: str,
     seeds: str,
+    baseline: str | None,
+    target_error: float | None,
     threads: int | None,
     name: str | None,
     out: Path,
@@ -136,8 +145,9 @@ def compare(
 ) -> None:
     """Compare methods of dropout: test error, time, memory.
 
-    One network is trained with each of them, side by side. The default takes about a minute. Ctrl-C ends it early and
-    keeps what is done.
+    One network is trained with each of them, side by side, with the same seeds. What is said of the methods is what the
+    intervals of their differences allow, so give several seeds. The default takes about a minute. Ctrl-C ends it early
+    and keeps what is done.
     """
     from rich.console import Console
 
@@ -154,8 +164,10 @@ def compare(
         groups=groups,
         units=units,
         threads=threads,
+        baseline=baseline,
+        target_error=target_error,
     )
-    dataset = _load(data, examples)
+    dataset = load(data, examples).dense()
     console = Console()
     with display.Progress(console, settings) as progress:
         summary = compare.run(settings, dataset, out, name, progress)
@@ -211,7 +223,16 @@ def info() -> None:
         click.echo(f"{key:<{width}}  {value}")
 
 
-def _load(name: str, examples: int | None) -> "Dataset":
+def load(name: str, examples: int | None = None) -> "Dataset":
+    """Load data by what an option says, and tell of downloads.
+
+    Args:
+        name: of the data, or a path.
+        examples: to train on, of artificial data alone.
+
+    Returns:
+        The data.
+    """
     from thinned import data
     from thinned._errors import RangeError
 
@@ -224,7 +245,7 @@ def _load(name: str, examples: int | None) -> "Dataset":
         if done == size:
             click.echo(f"Downloaded {file}, {size / 2**20:.1f} MiB.", err=True)
 
-    return data.load(name, download=name in data.download.SOURCES, on_progress=tell).dense()
+    return data.load(name, download=name in data.download.SOURCES, on_progress=tell)
 
 
 def _integers(text: str, name: str) -> tuple[int, ...]:

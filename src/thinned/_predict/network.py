@@ -1,6 +1,7 @@
 """A network for the time of a prediction: its dropout on and keyed by pass, all else in eval mode."""
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from thinned import _check, functional, keys, nn
 from thinned._convert import RULES, _swapped
 from thinned._errors import KindError, RangeError
+from thinned.batchwise import Chain
 from thinned.batchwise._structure import patched
 from thinned.functional._attention import attention_values, attention_weights
 from thinned.functional._dropout import MODES
@@ -239,7 +241,11 @@ def dropping(model: torch.nn.Module, seed: int, total: int) -> Iterator[Network]
     places = [(parent, name) for parent in model.modules() for name, child in parent._modules.items() if _ours(child)]
     former = [(parent, name, parent._modules[name]) for parent, name in places]
     own = {child: _twin(child) for _, _, child in former if child is not None}
+    # One mask for a batch would be one for all passes in it, so chains compute all units and their sites drop.
+    chains = [(module, vars(module).get("forward")) for module in model.modules() if isinstance(module, Chain)]
     try:
+        for chain, _ in chains:
+            vars(chain)["forward"] = functools.partial(torch.nn.Sequential.forward, chain)
         for parent, name, child in former:
             parent._modules[name] = own[child]  # type: ignore[index]
         network = Network(_twin(model) if _ours(model) else model, seed, total)
@@ -252,6 +258,11 @@ def dropping(model: torch.nn.Module, seed: int, total: int) -> Iterator[Network]
             network.restore()
         for parent, name, child in former:
             parent._modules[name] = child
+        for chain, forward in chains:
+            if forward is None:
+                del vars(chain)["forward"]
+            else:
+                vars(chain)["forward"] = forward
         for module, mode in training:
             module.training = mode
 

@@ -7,7 +7,7 @@ epoch, and who goes first rotates, so that whatever else the machine does slows 
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from os import PathLike
@@ -19,7 +19,8 @@ from thinned import _check, optim
 from thinned._errors import RangeError
 from thinned._optional import require
 from thinned.data import Dataset
-from thinned.lab import machine, models, records, report
+from thinned.lab import costs, machine, models, records, report, tables
+from thinned.lab.costs import Cost
 from thinned.lab.examples import Examples
 from thinned.lab.recipe import OPTIMIZERS, Recipe
 from thinned.lab.records import Record
@@ -46,6 +47,8 @@ class Settings:
         units: what batchwise keeps: ``"random"`` units or a ``"slice"`` of neighbours.
         threads: threads of torch while the comparison runs; None for as many as the network is worth, and no more than
             torch has now.
+        baseline: the method that the others are compared with; None for torch's dropout, or the first without it.
+        target_error: test error, as a share, whose time is looked for; None for none.
 
     Raises:
         RangeError, KindError: a setting that cannot be run.
@@ -66,6 +69,8 @@ class Settings:
     groups: int = 1
     units: str = "random"
     threads: int | None = None
+    baseline: str | None = None
+    target_error: float | None = None
 
     def __post_init__(self) -> None:
         for name in self.methods:
@@ -86,6 +91,12 @@ class Settings:
             )
         if self.units not in UNITS:
             raise RangeError(f"`units` must be one of {', '.join(UNITS)}, but got units={self.units!r}.")
+        if self.baseline is not None and self.baseline not in self.methods:
+            raise RangeError(
+                f"`baseline` must be among the methods {', '.join(self.methods)}, but got baseline={self.baseline!r}."
+            )
+        if self.target_error is not None:
+            _check.probability(self.target_error, "target_error")
         processors = os.cpu_count() or 1
         if self.threads is not None and _check.positive(self.threads, "threads") > processors:
             raise RangeError(
@@ -139,7 +150,7 @@ def run(
     trainers = {method: _trainer(settings, method, train.inputs.shape[1], data.classes) for method in settings.methods}
     folder = records.create(Path(root), name, "compare")
     done: list[Record] = []
-    kept: dict[str, int] = {}
+    measured: dict[str, Cost] = {}
     interrupted = False
     with machine.threads(threads), records.Journal(folder / "records.jsonl") as journal:
         config = {
@@ -150,8 +161,7 @@ def run(
         }
         records.write_json(folder / "config.json", config)
         try:
-            for method, make in trainers.items():
-                kept[method] = _warm_up(make, settings.recipe, train)
+            _warm_up(trainers, settings.recipe, train, measured)
             for seed in settings.seeds:
                 for record in _one_seed(trainers, settings.recipe, seed, train, test):
                     journal.add(record)
@@ -160,9 +170,20 @@ def run(
                         on_record(record)
         except KeyboardInterrupt:
             interrupted = True
-    summary = summarise(settings.methods, settings.seeds, done, kept=kept, folder=folder, interrupted=interrupted)
+    summary = summarise(
+        settings.methods,
+        settings.seeds,
+        done,
+        costs=measured,
+        folder=folder,
+        interrupted=interrupted,
+        baseline=settings.baseline,
+        target_error=settings.target_error,
+    )
     records.write_json(folder / "summary.json", asdict(summary))
-    records.write_text(folder / "report.html", report.page(config, summary, done))
+    records.write_text(
+        folder / "report.html", report.comparison(config, summary, done, f"Comparison of dropout: {folder.name}")
+    )
     return summary
 
 
@@ -178,7 +199,7 @@ def _check_memory(settings: Settings, weights: int) -> None:
     if needed > there:
         raise RangeError(
             f"`hidden` must give networks that fit in memory, but hidden={_commas(settings.hidden)} takes "
-            f"{report.size(needed)} for {len(settings.methods)} methods, and the machine has {report.size(there)}."
+            f"{tables.size(needed)} for {len(settings.methods)} methods, and the machine has {tables.size(there)}."
         )
 
 
@@ -199,11 +220,18 @@ def _trainer(settings: Settings, name: str, inputs: int, classes: int) -> Callab
     return lambda seed: Trainer(build, settings.recipe, seed, library)
 
 
-def _warm_up(make: Callable[[int], Trainer], recipe: Recipe, train: Examples) -> int:
-    """Train a network that is thrown away, so that no method pays for what the first use of torch costs."""
-    trainer = make(0)
-    trainer.epoch(train.head(WARM_UP * recipe.batch_size))
-    return bytes_kept(trainer.model, train.head(recipe.batch_size))
+def _warm_up(
+    makers: dict[str, Callable[[int], Trainer]], recipe: Recipe, train: Examples, measured: dict[str, Cost]
+) -> None:
+    """Train networks that are thrown away, so that no method pays for the first use of torch, and measure them."""
+    models = {}
+    for name, make in makers.items():
+        trainer = make(0)
+        trainer.epoch(train.head(WARM_UP * recipe.batch_size))
+        batch, models[name] = train.head(recipe.batch_size), trainer.model
+        measured[name] = Cost(bytes_kept(trainer.model, batch), costs.flops(trainer.model, batch))
+    for name, latency in costs.latencies(models, train.head(1)).items():
+        measured[name] = replace(measured[name], latency=latency)
 
 
 def _one_seed(

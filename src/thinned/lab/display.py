@@ -1,13 +1,17 @@
 """What a comparison, or a run of training, shows in a terminal or in a log."""
 
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 from rich import progress
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from thinned.lab import report
+from thinned.lab import tables
 from thinned.lab.compare import Settings
 from thinned.lab.config import Config
 from thinned.lab.examples import Parts
@@ -218,8 +222,64 @@ def outcome(console: Console, found: Outcome, numbers: bool = False) -> None:
     console.print(table)
 
 
+@contextmanager
+def passes(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """Show how many passes of a prediction are done: a bar in a terminal, nothing elsewhere.
+
+    Args:
+        console: where.
+
+    Yields:
+        What is to be called with the passes done and the passes in all.
+    """
+    with progress.Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("passes", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def prediction(console: Console, about: Mapping[str, Any]) -> None:
+    """Print how well a network predicts and how sure it is.
+
+    Args:
+        console: where.
+        about: as `thinned.lab.predict.Predicted` has it.
+    """
+    data = about["data"]
+    _say(console, f"{data['examples']:,} examples of {data['name']} ({data['part']}), {about['passes']} passes")
+    if not about["drops"]:
+        _say(console, "All passes are the same: this network drops nothing.")
+    plain = {name: value for name, value in about.items() if isinstance(value, float)}
+    _print(console, ["measure", "value"], [[name.replace("_", " "), f"{value:.4g}"] for name, value in plain.items()])
+    if about["task"] != "classification":
+        return
+    filled = [part for part in about["reliability"] if part["count"]]
+    _say(console, f"Reliability, in {len(about['reliability'])} bins of equal width:")
+    _print(
+        console,
+        ["confidence", "examples", "mean confidence", "accuracy"],
+        [
+            [
+                f"{part['low']:.2f} to {part['high']:.2f}",
+                f"{part['count']:,}",
+                f"{part['confidence']:.4f}",
+                f"{part['accuracy']:.4f}",
+            ]
+            for part in filled
+        ],
+    )
+    _say(console, "Accuracy when the examples with the largest entropy are rejected:")
+    _print(
+        console,
+        ["rejected", "examples left", "accuracy"],
+        [
+            [f"{100 * kept['rejected']:.0f} %", f"{kept['count']:,}", f"{kept['accuracy']:.4f}"]
+            for kept in about["rejection_by_entropy"][::2]
+        ],
+    )
+
+
 def show(console: Console, summary: Summary, epochs: int) -> None:
-    """Print the table of results and what its numbers are.
+    """Print the tables, what they allow to say, and what their numbers are.
 
     Args:
         console: where.
@@ -227,11 +287,24 @@ def show(console: Console, summary: Summary, epochs: int) -> None:
         epochs: how many there should have been.
     """
     plus_minus = "±" if console.encoding.startswith("utf") else "+/-"
+    for headings, rows in (
+        (tables.headings(summary), [tables.cells(summary, row, plus_minus) for row in summary.rows]),
+        (tables.cost_headings(summary), [tables.cost_cells(row) for row in summary.rows]),
+    ):
+        _print(console, headings, rows)
+    for text in (*tables.warnings(summary, epochs), *summary.verdicts, *tables.notes(summary)):
+        _say(console, text)
+
+
+def _print(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table whose first column says what a row is about."""
     table = Table()
-    for heading in report.headings(summary):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
-    for row in summary.rows:
-        table.add_row(*report.cells(row, plus_minus))
+    for i, heading in enumerate(headings):
+        table.add_column(escape(heading), justify="right" if i else "left")
+    for row in rows:
+        table.add_row(*map(escape, row))
     console.print(table)
-    for note in report.notes(summary, epochs):
-        console.print(note, highlight=False, markup=False)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False)

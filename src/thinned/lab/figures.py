@@ -4,16 +4,18 @@ import io
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from thinned._optional import require
+from thinned.lab.paired import Difference
 from thinned.lab.records import Record
 
 COLOURS = ("#555555", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by all eyes
 MARKERS = "os^Dv<>"
 WIDTH = 4.6  # inches; small, so that the lettering can be read on a phone
+LONGEST = 40  # letters of a name in a figure
 MEDIANS_SHOWN = 2  # the axis of times ends at this many times the largest median: one hiccup must not squeeze the rest
 
 
@@ -89,6 +91,93 @@ def times(methods: Sequence[str], done: Sequence[Record]) -> Any:
     return figure
 
 
+def against_time(methods: Sequence[str], done: Sequence[Record], label: str, value: Callable[[Record], float]) -> Any:
+    """Draw a value against the seconds of training, one line for each method, both the mean over the seeds.
+
+    Args:
+        methods: their order.
+        done: the records; for each method the same seeds and epochs.
+        label: of the vertical axis.
+        value: what is drawn of a record.
+
+    Returns:
+        A matplotlib figure.
+
+    Examples:
+        >>> done = [Record("none", seed, epoch, 1, 0.5, seconds=2.0) for seed in (0, 1) for epoch in (1, 2)]
+        >>> figure = against_time(["none"], done, "error", lambda record: record.test_error)
+        >>> figure.axes[0].lines[0].get_xdata().tolist()
+        [2.0, 4.0]
+    """
+    series = {}
+    for method in methods:
+        points, spent = [], 0.0
+        mine = [record for record in done if record.method == method]
+        for epoch in range(1, max(record.epoch for record in mine) + 1):
+            now = [record for record in mine if record.epoch == epoch]
+            spent += statistics.fmean(record.seconds for record in now)
+            points.append((spent, statistics.fmean(map(value, now))))
+        series[method] = points
+    return lines(series, "seconds of training", label)
+
+
+def lines(series: Mapping[str, Sequence[tuple[float, float]]], below: str, beside: str) -> Any:
+    """Draw lines.
+
+    Args:
+        series: points (x, y) of each line, by its name; what is nan is left out.
+        below: label of the horizontal axis.
+        beside: label of the vertical axis.
+
+    Returns:
+        A matplotlib figure.
+
+    Examples:
+        >>> lines({"a": [(1, 0.5), (2, 0.25)]}, "epoch", "loss").axes[0].get_xlabel()
+        'epoch'
+    """
+    figure, axes = _figure(height=3.1)
+    for name, colour, marker in _styles(list(series)):
+        x, y = ([point[i] for point in series[name]] for i in (0, 1))
+        axes.plot(x, y, color=colour, marker=marker if len(x) <= 30 else None, markersize=3.5, label=_plain(name))
+    _scale(axes.yaxis, axes.set_yscale, [point[1] for points in series.values() for point in points])
+    if all(float(point[0]).is_integer() for points in series.values() for point in points):
+        axes.xaxis.set_major_locator(_ticker().MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlabel(below)
+    axes.set_ylabel(beside)
+    axes.legend(frameon=False)
+    return figure
+
+
+def intervals(differences: Sequence[Difference], label: str, scale: float) -> Any:
+    """Draw differences and their intervals, one row for each.
+
+    Args:
+        differences: from the top.
+        label: of the horizontal axis.
+        scale: by what they are multiplied.
+
+    Returns:
+        A matplotlib figure.
+
+    Examples:
+        >>> found = Difference("batchwise", "torch", 3, 0.0005, -0.001, 0.002)
+        >>> intervals([found], "points", 100).axes[0].get_yticklabels()[0].get_text()
+        'batchwise'
+    """
+    figure, axes = _figure(height=0.9 + 0.5 * len(differences))
+    axes.axvline(0, color="#222222", linewidth=1)
+    for row, found in enumerate(differences):
+        if found.low is not None and found.high is not None:
+            axes.plot([scale * found.low, scale * found.high], [row, row], color=COLOURS[2], linewidth=2.5)
+        axes.plot([scale * found.mean], [row], "o", color=COLOURS[2], markersize=6)
+    axes.set_ylim(len(differences) - 0.4, -0.6)
+    axes.set_yticks(range(len(differences)), [_plain(found.method) for found in differences])
+    axes.xaxis.set_major_locator(_ticker().MaxNLocator(6))
+    axes.set_xlabel(label)
+    return figure
+
+
 def beyond(methods: Sequence[str], done: Sequence[Record]) -> int:
     """Count the dots that `times` leaves out.
 
@@ -146,6 +235,12 @@ def _figure(height: float) -> tuple[Any, Any]:
 def _styles(methods: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     for i, method in enumerate(methods):
         yield method, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+
+
+def _plain(name: str) -> str:
+    """Return a name as it is to be drawn: short, and with nothing that matplotlib takes for a formula or hides."""
+    short = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+    return "".join(c if c.isprintable() else "?" for c in short).replace("$", r"\$").lstrip("_") or "?"
 
 
 def _end(methods: Sequence[str], done: Sequence[Record]) -> float:

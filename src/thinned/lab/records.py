@@ -193,6 +193,32 @@ def create(root: Path, name: str | None, kind: str) -> Path:
     return folder
 
 
+def target(path: Path, suffix: str) -> Path:
+    """Return where a file is to be written, or say, before any work is done for it, why it cannot be there.
+
+    Args:
+        path: what was asked for.
+        suffix: of such files; another name is more likely a slip than meant.
+
+    Returns:
+        It.
+
+    Raises:
+        RangeError: the name has another suffix, or its folder is not there.
+
+    Examples:
+        >>> target(Path("best.pt"), ".csv")
+        Traceback (most recent call last):
+        ...
+        thinned._errors.RangeError: `out` must be a file whose name ends in .csv, but got out='best.pt'.
+    """
+    if path.suffix.lower() != suffix:
+        raise RangeError(f"`out` must be a file whose name ends in {suffix}, but got out={str(path)!r}.")
+    if not path.absolute().parent.is_dir():
+        raise RangeError(f"`out` must be in a folder that is there, but got out={str(path)!r}.")
+    return path
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file, so that at any moment there is the old one or the new one, never a part.
 
@@ -258,7 +284,46 @@ def write_json(path: Path, value: Any) -> None:
         ...     json.loads(Path(folder, "a").read_text())
         {'loss': None, 'seeds': [0, 1]}
     """
-    write_text(path, _json(value, indent=2) + "\n")
+    write_text(path, json_text(value))
+
+
+def write_beside(path: Path, value: Any) -> Path:
+    """Write JSON beside a file, under a name that no file of a run has.
+
+    Args:
+        path: the file.
+        value: as for `write_json`.
+
+    Returns:
+        Where it was written.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_beside(Path(folder, "summary.csv"), {}).name
+        'summary.csv.json'
+    """
+    beside = path.with_name(f"{path.name}.json")
+    write_json(beside, value)
+    return beside
+
+
+def json_text(value: Any) -> str:
+    """Return JSON for people and programs to read.
+
+    Args:
+        value: as for `write_json`.
+
+    Returns:
+        The text, with a line end.
+
+    Examples:
+        >>> print(json_text({"loss": math.nan}), end="")
+        {
+          "loss": null
+        }
+    """
+    return _json(value, indent=2) + "\n"
 
 
 def environment() -> dict[str, str | int]:

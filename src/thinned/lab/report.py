@@ -1,209 +1,92 @@
-"""The report of a comparison: one HTML file that needs no network and no script."""
+"""The report of a comparison, of runs of training, or of both: tables, figures and sentences."""
 
-import math
-from collections.abc import Sequence
-from html import escape
-from pathlib import Path
-from string import Template
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from thinned.lab import figures
+from thinned.lab import figures, page, paired, tables
+from thinned.lab.config import Config
 from thinned.lab.recipe import OPTIMIZERS, SCHEDULES
 from thinned.lab.records import Record
-from thinned.lab.summary import Row, Summary
+from thinned.lab.runs import Joined, Run, join
+from thinned.lab.summary import Summary
+from thinned.lab.tables import NONE, counted, seconds_text
 
+MOST_LINES = 14  # of a figure
 KEPT = {"random": "drawn one by one", "slice": "a slice of neighbours, which goes on at the first after the last"}
 
-PAGE = Template("""\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 60rem; margin: 0 auto;
-  padding: 1rem; }
-h1 { font-size: 1.5rem; line-height: 1.25; margin: 0.5rem 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2rem 0 0.5rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.3rem 0.9rem 0.3rem 0; text-align: right; border-bottom: 1px solid #ddd; vertical-align: top; }
-th { font-weight: 600; vertical-align: bottom; }
-th:first-child, td:first-child, .text td { text-align: left; }
-td { white-space: nowrap; }
-th:last-child, td:last-child { padding-right: 0; }
-.text td { white-space: normal; overflow-wrap: anywhere; }
-.text td:first-child { min-width: 6rem; }
-.note { color: #555; font-size: 0.9rem; }
-.warning { border-left: 4px solid #d55e00; padding-left: 0.75rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1rem 1.5rem; }
-figure { margin: 0; break-inside: avoid; }
-figure svg { width: 100%; height: auto; max-width: 32rem; }
-figcaption { color: #555; font-size: 0.9rem; }
-dt { font-weight: 600; }
-dd { margin: 0 0 0.5rem; }
-@media (max-width: 32rem) { .wide { font-size: 0.78rem; }
-  .wide :is(th, td):not(:last-child) { padding-right: 0.4rem; } }
-@media print { body { font-size: 11pt; max-width: none; padding: 0; } h2 { break-after: avoid; }
-  table { break-inside: avoid; } }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-$body
-</body>
-</html>
-""")
 
-
-def headings(summary: Summary) -> list[str]:
-    """Return the headings of the table of results.
-
-    Args:
-        summary: the results.
-
-    Returns:
-        As many as `cells` gives for a row.
-
-    Examples:
-        >>> headings(Summary("runs/first", (), reference="torch", epoch=0, seeds=(), interrupted=False))[3]
-        'speed vs torch'
-    """
-    return ["method", "test error, %", "seconds per epoch", f"speed vs {summary.reference}", "kept for backward"]
-
-
-def cells(row: Row, plus_minus: str = "±") -> list[str]:
-    """Return one row of the table of results as text.
-
-    Args:
-        row: one method.
-        plus_minus: what stands between mean and spread.
-
-    Returns:
-        One text for each heading; a dash where nothing was measured.
-
-    Examples:
-        >>> cells(Row("none", "", (0.02, 0.03), 0.025, 0.007, 1.5, 3.0, speed=None, bytes_kept=104, diverged=False))
-        ['none', '2.50 ± 0.70', '1.500', '-', '104 B']
-    """
-    error = "-" if row.test_error is None else f"{100 * row.test_error:.2f}"
-    return [
-        row.method,
-        error if row.spread is None else f"{error} {plus_minus} {100 * row.spread:.2f}",
-        "-" if row.seconds is None else f"{row.seconds:.3f}" if row.seconds < 10 else f"{row.seconds:.1f}",
-        "-" if row.speed is None else f"{row.speed:.2f}x",
-        "-" if row.bytes_kept is None else size(row.bytes_kept),
-    ]
-
-
-def notes(summary: Summary, epochs: int) -> list[str]:
-    """Say what the numbers of the table are.
-
-    Args:
-        summary: the results.
-        epochs: how many there should have been.
-
-    Returns:
-        Sentences, warnings first.
-
-    Examples:
-        >>> notes(Summary("runs/first", (), reference="torch", epoch=3, seeds=(), interrupted=True), epochs=10)
-        ['Stopped early, after epoch 3 of 10; the table holds what was done by then.']
-    """
-    found = []
-    if summary.interrupted:
-        found.append(f"Stopped early, after epoch {summary.epoch} of {epochs}; the table holds what was done by then.")
-    for row in summary.rows:
-        if row.diverged:
-            found.append(f"The training of {row.method} diverged: its loss is not finite. Try a lower learning rate.")
-    if summary.seeds:
-        seeds = "1 seed" if len(summary.seeds) == 1 else f"mean and standard deviation over {len(summary.seeds)} seeds"
-        found.append(
-            f"Test error: after epoch {summary.epoch}, {seeds}. Seconds: median over all epochs, training only."
-        )
-    return found
-
-
-def size(count: float) -> str:
-    """Return a number of bytes for people.
-
-    Args:
-        count: number of bytes.
-
-    Returns:
-        Three digits and a unit.
-
-    Examples:
-        >>> size(104), size(2_487_204)
-        ('104 B', '2.37 MiB')
-    """
-    if count < 1024:
-        return f"{count:.0f} B"
-    power = min(int(math.log2(count) // 10), 5)
-    return f"{count / 1024**power:.2f} {'KMGTP'[power - 1]}iB"
-
-
-def page(config: dict[str, Any], summary: Summary, done: Sequence[Record]) -> str:
-    """Write the report.
+def comparison(config: Mapping[str, Any], summary: Summary, done: Sequence[Record], title: str) -> str:
+    """Write the report of one comparison.
 
     Args:
         config: what ``config.json`` holds.
         summary: the results.
         done: the records that they were made from.
+        title: of the page.
 
     Returns:
         A whole HTML document.
     """
+    parts = comparison_parts(config, summary, done, level=2, prefix="figure")
+    beside = (
+        "Beside this file: config.json (these settings), records.jsonl (one line for each epoch of each network) and "
+        "summary.json (the tables)."
+    )
+    return page.page(title, [*parts, page.paragraph(beside, "note")])
+
+
+def comparison_parts(
+    config: Mapping[str, Any], summary: Summary, done: Sequence[Record], *, level: int, prefix: str
+) -> list[str]:
+    """Write the parts of a page that are about one comparison.
+
+    Args:
+        config: what ``config.json`` holds.
+        summary: the results.
+        done: the records that they were made from.
+        level: of the headings.
+        prefix: of the ids in its figures.
+
+    Returns:
+        Elements of HTML.
+    """
     data, settings, recipe = config["data"], config["settings"], config["settings"]["recipe"]
     hidden = ", ".join(map(str, settings["hidden"]))
-    names = ", ".join(f"<b>{escape(row.method)}</b>" for row in summary.rows)
-    parts = [
-        f"<p>{names} on the data <b>{escape(data['name'])}</b>: {data['train']:,} examples to train on, "
-        f"{data['test']:,} to test on. The network has {_count(len(settings['hidden']), 'hidden layer')} "
-        f"({hidden} units, ReLU) and is trained for {_count(recipe['epochs'], 'epoch')} with each method and each of "
-        f"{_count(len(settings['seeds']), 'seed')}. For one seed all methods start from the same weights and see the "
-        f"same batches. {escape(data['note'])}</p>",
-        "<h2>Result</h2>",
-        _results(summary),
-        *_remarks(summary, recipe["epochs"], data["test"]),
-        "<h2>Epoch by epoch</h2>" if summary.seeds else "",
-        _figures(summary, done) if summary.seeds else "",
-        "<h2>The methods</h2>",
-        "<dl>" + "".join(f"<dt>{escape(r.method)}</dt><dd>{escape(r.sentence)}</dd>" for r in summary.rows) + "</dl>",
-        "<h2>Settings</h2>",
-        _settings(config),
-        '<p class="note">Beside this file: <code>config.json</code> (these settings), <code>records.jsonl</code> (one '
-        "line for each epoch of each network) and <code>summary.json</code> (the table).</p>",
-    ]
-    return PAGE.substitute(
-        title=f"Comparison of dropout: {escape(Path(summary.folder).name)}", body="\n".join(filter(None, parts))
+    told = (
+        f"{', '.join(row.method for row in summary.rows)} on the data {data['name']}: {data['train']:,} examples to "
+        f"train on, {data['test']:,} to test on. The network has {counted(len(settings['hidden']), 'hidden layer')} "
+        f"({hidden} units, ReLU) and is trained for {counted(recipe['epochs'], 'epoch')} with each method and each of "
+        f"{counted(len(settings['seeds']), 'seed')}. For one seed all methods start from the same weights and see the "
+        f"same batches. {data['note']}"
     )
-
-
-def _results(summary: Summary) -> str:
-    head = "".join(f"<th>{escape(text)}</th>" for text in headings(summary))
-    rows = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in cells(row)) + "</tr>" for row in summary.rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-
-
-def _remarks(summary: Summary, epochs: int, tested: int) -> list[str]:
-    told = notes(summary, epochs)
-    alarms = sum(row.diverged for row in summary.rows) + summary.interrupted
-    remarks = [f'<p class="warning">{escape(text)}</p>' for text in told[:alarms]]
-    explained = " ".join(map(escape, told[alarms:]))
+    fine = (
+        f"One test example is {100 / data['test']:.2g} %. Kept for backward: what the forward pass of one step stores "
+        "for the gradients, without the weights and the batch itself. FLOPs of a step: matrix products that are "
+        f"computed, forward and backward, for a batch of {recipe['batch_size']}; a multiplication and an addition are "
+        "two. Prediction: of one example, without dropout; median."
+    )
     return [
-        *remarks,
-        f'<p class="note">{explained} One test example is {100 / tested:.2g} %: a difference of few examples, or '
-        "smaller than the spread, says nothing yet; more seeds say more. Kept for backward: what the forward pass of "
-        "one step stores for the gradients, without the weights and the batch itself.</p>",
+        page.paragraph(told.rstrip()),
+        page.heading("Result", level),
+        *(page.paragraph(text, "warning") for text in tables.warnings(summary, recipe["epochs"])),
+        *(page.paragraph(text, "verdict") for text in summary.verdicts),
+        page.table(tables.headings(summary), [tables.cells(summary, row) for row in summary.rows]),
+        page.table(tables.cost_headings(summary), [tables.cost_cells(row) for row in summary.rows]),
+        page.paragraph(" ".join([*tables.notes(summary), fine]), "note"),
+        *([page.heading("Epoch by epoch", level), _curves(summary, done, prefix)] if summary.seeds else []),
+        page.heading("The methods", level),
+        page.entries({row.method: row.sentence for row in summary.rows}),
+        page.heading("Settings", level),
+        page.entries(_settings(config)),
     ]
 
 
-def _settings(config: dict[str, Any]) -> str:
+def _settings(config: Mapping[str, Any]) -> dict[str, str]:
     settings, environment = config["settings"], config["environment"]
-    masks = _count(settings["groups"], "mask")
+    masks = counted(settings["groups"], "mask")
     entries = {
         "drop probability": f"{settings['p']:g} of hidden units, {settings['input_p']:g} of inputs",
         "training": _training(settings["recipe"]),
@@ -213,11 +96,10 @@ def _settings(config: dict[str, Any]) -> str:
     }
     if "batchwise" not in settings["methods"]:
         del entries["batchwise"]
-    rows = "".join(f"<tr><td>{escape(key)}</td><td>{escape(value)}</td></tr>" for key, value in entries.items())
-    return f'<table class="text"><tbody>{rows}</tbody></table>'
+    return entries
 
 
-def _training(recipe: dict[str, Any]) -> str:
+def _training(recipe: Mapping[str, Any]) -> str:
     """Say in words how the networks were trained."""
     decay = f", weight decay {recipe['weight_decay']:g}" if recipe["weight_decay"] else ""
     optimizer = OPTIMIZERS[recipe["optimizer"]].words.format(f"{recipe['momentum']:g}")
@@ -228,27 +110,287 @@ def _training(recipe: dict[str, Any]) -> str:
     )
 
 
-def _figures(summary: Summary, done: Sequence[Record]) -> str:
+def _curves(summary: Summary, done: Sequence[Record], prefix: str) -> str:
     methods = [row.method for row in summary.rows]
-    counted = [r for r in done if r.seed in summary.seeds and r.epoch <= summary.epoch]
+    comparable = [r for r in done if r.seed in summary.seeds and r.epoch <= summary.epoch]
     band = "" if len(summary.seeds) == 1 else " Line: mean over the seeds; band: from the lowest to the highest."
     late = figures.beyond(methods, done)
-    cut = f" {_count(late, 'epoch')} took longer than the axis shows." if late else ""
+    cut = f" {counted(late, 'epoch')} took longer than the axis shows." if late else ""
     drawn = {
         f"Test error after each epoch, without dropout.{band}": figures.curves(
-            methods, counted, "test error, %", lambda record: 100 * record.test_error
+            methods, comparable, "test error, %", lambda record: 100 * record.test_error
         ),
         f"Loss on the training examples as they are met, with dropout.{band}": figures.curves(
-            methods, counted, "training loss", lambda record: record.train_loss
+            methods, comparable, "training loss", lambda record: record.train_loss
+        ),
+        "Test error against the time of training; mean of both over the seeds.": figures.against_time(
+            methods, comparable, "test error, %", lambda record: 100 * record.test_error
         ),
         f"Time of every epoch of training, a dot each; the bar is the median.{cut}": figures.times(methods, done),
     }
-    parts = [
-        f"<figure>{figures.svg(figure, f'figure{i}-', text)}<figcaption>{escape(text)}</figcaption></figure>"
-        for i, (text, figure) in enumerate(drawn.items(), 1)
+    if any(found.low is not None for found in summary.differences):
+        caption = (
+            f"Difference in test error from {summary.baseline}, with its {100 * paired.LEVEL:g} % interval. One that "
+            "holds 0 does not tell which is better."
+        )
+        drawn[caption] = figures.intervals(summary.differences, "points of test error", 100)
+    return page.drawings(drawn, prefix)
+
+
+def training_parts(run: Run, *, level: int, prefix: str) -> list[str]:
+    """Write the parts of a page that are about one run of training.
+
+    Args:
+        run: the run.
+        level: of the headings.
+        prefix: of the ids in its figures.
+
+    Returns:
+        Elements of HTML.
+    """
+    data, settings, found = run.config["data"], run.config["settings"], run.outcome
+    epochs, wanted = len(run.records), settings["training"]["epochs"]
+    validated = f"{data['validation']:,} to validate, " if data["validation"] else ""
+    told = (
+        f"A network of kind {settings['model']['kind']} on the data {data['name']}: {data['train']:,} examples to "
+        f"train on, {validated}{data['test']:,} to test on. {data['note']}"
+    )
+    alarm = ""
+    if found is None:
+        alarm = page.paragraph(
+            f"Not done: {epochs} of {counted(wanted, 'epoch')}. thinned train --resume goes on.", "warning"
+        )
+    changed = _changed(settings)
+    return [
+        page.paragraph(told.rstrip()),
+        page.heading("Result", level),
+        alarm,
+        page.table(["part", "loss", "error"], _outcome(run)),
+        page.paragraph(_about_training(run), "note"),
+        *([page.heading("Epoch by epoch", level), _training_curves(run, prefix)] if run.records else []),
+        page.heading("Settings", level),
+        page.paragraph("Those that are not the default." if changed else "All are the default.", "note"),
+        page.entries({**changed, **run.config["environment"]}),
     ]
-    return f'<div class="figures">{"".join(parts)}</div>'
 
 
-def _count(number: int, noun: str) -> str:
-    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
+def joined(runs: Sequence[Run]) -> str:
+    """Write the report of one or several runs.
+
+    Args:
+        runs: of any kind, at least one.
+
+    Returns:
+        A whole HTML document.
+    """
+    titles = {"compare": "Comparison of dropout", "train": "Training"}
+    title = f"{titles[runs[0].command]}: {runs[0].name}" if len(runs) == 1 else f"Report of {len(runs)} runs"
+    parts = []
+    if len(runs) > 1:
+        headings = ["run", "command", "data", "method", "seeds", "epochs", "test error", "seconds per epoch"]
+        parts += [page.heading("All runs", 2), page.table(headings, overview(runs))]
+    for i, found in enumerate(join(runs), 1):
+        parts += _joined_parts(found, f"joined{i}-")
+    for i, run in enumerate(runs, 1):
+        alone = len(runs) == 1
+        level, prefix = (2, "figure") if alone else (3, f"run{i}-figure")
+        parts += [] if alone else [page.heading(run.name, 2)]
+        if run.summary is not None:
+            parts += comparison_parts(run.config, run.summary, run.records, level=level, prefix=prefix)
+        else:
+            parts += training_parts(run, level=level, prefix=prefix)
+    return page.page(title, parts)
+
+
+def numbers(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return what the page of the same runs shows, as JSON has it.
+
+    Args:
+        runs: of any kind, at least one.
+
+    Returns:
+        Dictionaries, lists, texts and numbers.
+    """
+    return {
+        "runs": [
+            {
+                "name": run.name,
+                "folder": str(run.folder),
+                **run.config,
+                "found": asdict(run.summary or run.outcome) if run.summary or run.outcome else None,  # type: ignore[arg-type]
+                "records": [json.loads(record.line()) for record in run.records],
+            }
+            for run in runs
+        ],
+        "joined": [
+            {
+                "data": found.data,
+                "groups": [
+                    {
+                        "settings": group.label,
+                        "runs": [run.name for run in group.runs],
+                        "seeds": list(group.test_errors),
+                        "test_errors": list(group.test_errors.values()),
+                        "mean": group.mean,
+                        "spread": group.spread,
+                    }
+                    for group in found.groups
+                ],
+                "differences": [asdict(difference) for difference in found.differences],
+                "verdicts": found.verdicts,
+            }
+            for found in join(runs)
+        ],
+    }
+
+
+def overview(runs: Sequence[Run]) -> list[list[str]]:
+    """Return a table of what all runs found, a row for each method of each.
+
+    Args:
+        runs: of any kind.
+
+    Returns:
+        Eight texts for each row.
+    """
+    rows = []
+    for run in runs:
+        start = [run.name, run.command, run.config["data"]["name"]]
+        if run.summary is not None:
+            for row in run.summary.rows:
+                cells = tables.cells(run.summary, row)
+                error = NONE if cells[1] == NONE else f"{cells[1]} %"
+                seconds = NONE if row.seconds is None else seconds_text(row.seconds)
+                rows.append([*start, row.method, str(len(run.summary.seeds)), str(run.summary.epoch), error, seconds])
+        else:
+            method = run.records[0].method if run.records else NONE
+            error = NONE if run.outcome is None else _error(run.outcome.test_error, run.numbers)
+            seconds = seconds_text(statistics.median(r.seconds for r in run.records)) if run.records else NONE
+            rows.append([*start, method, "1", str(len(run.records)), error, seconds])
+    return rows
+
+
+def _joined_parts(found: Joined, prefix: str) -> list[str]:
+    apart = {difference.method: difference for difference in found.differences}
+    scale, unit = (1, "") if found.numbers else (100, ", %")
+    first = found.groups[0].label
+    rows = [
+        [
+            group.label,
+            ", ".join(map(str, group.test_errors)),
+            _error(group.mean, found.numbers).removesuffix(" %")
+            + (f" ± {scale * group.spread:.3g}" if group.spread is not None else ""),
+            "baseline"
+            if group.label == first
+            else paired.cell(apart[group.label], scale)
+            if group.label in apart
+            else NONE,
+        ]
+        for group in found.groups
+    ]
+    lines = {
+        f"{group.label} ({run.config['settings']['run']['seed']})": [
+            (record.epoch, scale * record.validation_error)
+            for record in run.records
+            if record.validation_error is not None
+        ]
+        for group in found.groups
+        for run in group.runs
+    }
+    drawn = {}
+    if len(lines) <= MOST_LINES and all(lines.values()):
+        caption = "Validation error after each epoch, a line for each run; in brackets its seed."
+        drawn[caption] = figures.lines(lines, "epoch", f"validation error{unit}")
+    if any(difference.low is not None for difference in found.differences):
+        caption = f"Difference in test error from {first}, with its {100 * paired.LEVEL:g} % interval."
+        drawn[caption] = figures.intervals(
+            found.differences, "test error" + ("" if found.numbers else ", points"), scale
+        )
+    unpaired = len(found.groups) - 1 - len(found.differences)
+    return [
+        page.heading(f"Runs of training on {found.data}", 2),
+        *(page.paragraph(verdict, "verdict") for verdict in found.verdicts),
+        page.table(["settings", "seeds", "test error" + unit, f"against {first}"], rows),
+        page.paragraph(
+            "Runs whose settings differ in more than the seed, side by side. Differences are of pairs with the same "
+            "seed; the interval is Student's. It is about other seeds on these data, not about other data."
+            + (f" {counted(unpaired, 'row')} without a seed of the first cannot be compared." if unpaired else ""),
+            "note",
+        ),
+        page.drawings(drawn, prefix) if drawn else "",
+    ]
+
+
+def _outcome(run: Run) -> list[list[str]]:
+    found = run.outcome
+    if found is None:
+        return []
+    rows = [["test", f"{found.test_loss:.4g}", _error(found.test_error, run.numbers)]]
+    if found.validation_loss is not None and found.validation_error is not None:
+        rows.insert(0, ["validation", f"{found.validation_loss:.4g}", _error(found.validation_error, run.numbers)])
+    return rows
+
+
+def _about_training(run: Run) -> str:
+    found = run.outcome
+    if found is None:
+        return ""
+    early = ", stopped early" if found.stopped_early else ""
+    unit = " Error: the root of the mean squared error." if run.numbers else " Error: the share in a wrong class."
+    return (
+        f"{counted(found.epochs, 'epoch')}{early}, {found.seconds:.1f} s of training. The weights of epoch "
+        f"{found.best_epoch} were tested, without dropout.{unit}"
+    )
+
+
+def _training_curves(run: Run, prefix: str) -> str:
+    scale, unit = (1, "") if run.numbers else (100, ", %")
+
+    def line(name: str, factor: float = 1) -> list[tuple[float, float]]:
+        values = [(record.epoch, getattr(record, name)) for record in run.records]
+        return [(epoch, factor * value) for epoch, value in values if value is not None]
+
+    series = {
+        ("Loss after each epoch, on the training examples also as they are met.", "loss"): {
+            "training, with dropout": line("train_loss"),
+            "training, without": line("fit_loss"),
+            "validation": line("validation_loss"),
+        },
+        ("Error after each epoch, without dropout.", f"error{unit}"): {
+            "training": line("fit_error", scale),
+            "validation": line("validation_error", scale),
+        },
+    }
+    titles = {
+        "sparsity": "Share of the activations of each hidden layer that are off.",
+        "dead_units": "Share of the units of each hidden layer that are off for every example.",
+        "co_adaptation": "Co-adaptation: mean absolute correlation between two units of a hidden layer.",
+    }
+    for name, caption in titles.items():
+        watched = [(record.epoch, record.monitors[name]) for record in run.records if record.monitors]
+        layers = min((len(values) for _, values in watched), default=0)
+        series[caption, name.replace("_", " ")] = {
+            f"layer {layer + 1}": [(epoch, values[layer]) for epoch, values in watched]
+            for layer in range(min(layers, MOST_LINES))
+        }
+    drawn = {}
+    for (caption, label), lines in series.items():
+        filled = {name: points for name, points in lines.items() if points}
+        if filled:
+            drawn[caption] = figures.lines(filled, "epoch", label)
+    return page.drawings(drawn, prefix)
+
+
+def _changed(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Settings of a run of training that are not the default."""
+    default = Config().tables()
+    return {
+        f"{section}.{name}": ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        for section, table in settings.items()
+        for name, value in table.items()
+        if value != default[section][name]
+    }
+
+
+def _error(error: float, numbers: bool) -> str:
+    return f"{error:.4g}" if numbers else f"{100 * error:.2f} %"

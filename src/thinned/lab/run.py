@@ -112,25 +112,30 @@ def resume(
     return _train(config, parts, folder, job, display)
 
 
-def restored(path: str | PathLike[str]) -> tuple[nn.Module, Config]:
+def restored(path: str | PathLike[str]) -> tuple[nn.Module, Config, Shape]:
     """Build the network of a checkpoint, with its weights.
 
     Args:
         path: a checkpoint of `thinned train`, such as ``checkpoints/best.pt``.
 
     Returns:
-        The network, in evaluation mode, and the settings it was trained with.
+        The network, in evaluation mode, the settings it was trained with, and the shape of its data.
 
     Raises:
         DataError: it is damaged, or something else.
     """
     state = unpacked(Path(path).read_bytes(), path)
-    config = Config.of(state["config"])
-    shape = Shape(**{**state["shape"], "inputs": tuple(state["shape"]["inputs"])})
-    with torch.random.fork_rng(devices=[]):
-        model = models.build(config.model, config.dropout, shape)
-    load_weights(model, state["trainer"]["model"])
-    return model.eval(), config
+    try:
+        config = Config.of(state["config"])
+        shape = Shape(**{**state["shape"], "inputs": tuple(state["shape"]["inputs"])})
+        with torch.random.fork_rng(devices=[]):
+            model = models.build(config.model, config.dropout, shape)
+        load_weights(model, state["trainer"]["model"])
+    except ThinnedError as error:
+        raise DataError(f"{path} must be a checkpoint that this version can build, but: {error}") from error
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise DataError(f"{path} must be a whole checkpoint of `thinned train`, but parts of it do not fit.") from error
+    return model.eval(), config, shape
 
 
 def _parts(config: Config, source: Dataset) -> Parts:
@@ -161,6 +166,7 @@ def _description(config: Config, parts: Parts) -> dict[str, Any]:
             "validation": len(parts.validation),
             "test": len(parts.test),
             "note": parts.note,
+            "task": "regression" if parts.train.targets.is_floating_point() else "classification",
             "fingerprint": examples.fingerprint(parts.train),
         },
         "settings": config.tables(),

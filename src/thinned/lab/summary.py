@@ -2,11 +2,13 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from thinned.lab import models
+from thinned.lab import models, paired
+from thinned.lab.costs import Cost
+from thinned.lab.paired import Difference
 from thinned.lab.records import Record
 
 
@@ -22,8 +24,10 @@ class Row:
         spread: their standard deviation; None if there are fewer than two.
         seconds: median over all epochs of all seeds; None if there is no epoch.
         total_seconds: of training, over all epochs of all seeds; None if there is no epoch.
-        speed: seconds of the reference divided by these.
-        bytes_kept: for backward by one training step.
+        speed: seconds of the baseline divided by these.
+        cost: what it costs besides; None if it was not measured.
+        to_target: for each seed that counts, the seconds of training until the test error was at most the target for
+            the first time; None for a seed that never got there. Empty without a target.
         diverged: whether a loss became nan or infinite.
     """
 
@@ -35,8 +39,21 @@ class Row:
     seconds: float | None
     total_seconds: float | None
     speed: float | None
-    bytes_kept: int | None
+    cost: Cost | None
+    to_target: tuple[float | None, ...]
     diverged: bool
+
+    @property
+    def reached(self) -> int:
+        """For how many seeds the target was reached."""
+        return sum(seconds is not None for seconds in self.to_target)
+
+    @property
+    def median_to_target(self) -> float | None:
+        """Median of the seconds to the target, a seed that never got there counted as endless; None if that is so."""
+        seconds = [math.inf if taken is None else taken for taken in self.to_target]
+        middle = statistics.median(seconds) if seconds else math.inf
+        return middle if math.isfinite(middle) else None
 
 
 @dataclass(frozen=True)
@@ -46,18 +63,41 @@ class Summary:
     Attributes:
         folder: where settings, records, summary and report are.
         rows: one for each method, in the order of the settings.
-        reference: the method whose speed counts as 1.
+        baseline: the method that the others are compared with.
         epoch: the last epoch that all methods reached for some seed; 0 if there is none.
         seeds: the seeds for which all methods reached it. Only these count for the test error.
         interrupted: whether the comparison was stopped before its end.
+        target_error: the test error whose time was asked for, if any.
+        differences: in test error from the baseline, one for each other method that did not diverge.
+        verdicts: what these allow to say, one sentence each.
     """
 
     folder: str
     rows: tuple[Row, ...]
-    reference: str
+    baseline: str
     epoch: int
     seeds: tuple[int, ...]
     interrupted: bool
+    target_error: float | None = None
+    differences: tuple[Difference, ...] = ()
+    verdicts: tuple[str, ...] = ()
+
+
+def baseline_of(methods: Sequence[str], asked: str | None = None) -> str:
+    """Return the method that the others are compared with.
+
+    Args:
+        methods: what is compared.
+        asked: the one that was asked for, if any.
+
+    Returns:
+        That one; else torch's dropout where it is among them, and the first where it is not.
+
+    Examples:
+        >>> baseline_of(["none", "torch"]), baseline_of(["none", "thinned"])
+        ('torch', 'none')
+    """
+    return asked or ("torch" if "torch" in methods else methods[0])
 
 
 def summarise(
@@ -65,9 +105,11 @@ def summarise(
     seeds: Sequence[int],
     done: Sequence[Record],
     *,
-    kept: dict[str, int],
+    costs: Mapping[str, Cost],
     folder: Path,
     interrupted: bool = False,
+    baseline: str | None = None,
+    target_error: float | None = None,
 ) -> Summary:
     """Sum up the records of a comparison, or of a part of one.
 
@@ -75,30 +117,35 @@ def summarise(
         methods: what was compared.
         seeds: of the networks.
         done: the records.
-        kept: bytes kept for backward, for each method that was measured.
+        costs: of each method that was measured.
         folder: where the records are.
         interrupted: whether there should have been more records.
+        baseline: as for `baseline_of`.
+        target_error: the test error whose time is asked for.
 
     Returns:
         The table. Only epochs that all methods reached are compared, so that all are judged after as much training.
 
     Examples:
         >>> done = [Record("none", 0, 1, 0.5, 0.25, 2.0), Record("torch", 0, 1, 0.5, 0.125, 3.0)]
-        >>> summary = summarise(["none", "torch"], [0], done, kept={}, folder=Path("runs/first"))
-        >>> [(row.method, row.test_error, row.speed) for row in summary.rows]
-        [('none', 0.25, 1.5), ('torch', 0.125, 1.0)]
+        >>> summary = summarise(["none", "torch"], [0], done, costs={}, folder=Path("runs/first"), target_error=0.2)
+        >>> [(row.method, row.test_error, row.speed, row.to_target) for row in summary.rows]
+        [('none', 0.25, 1.5, (None,)), ('torch', 0.125, 1.0, (3.0,))]
+        >>> summary.verdicts
+        ('Nothing can be claimed of none and torch with 1 seed: difference 12.5 points, and no interval.',)
     """
     by_method = {method: [record for record in done if record.method == method] for method in methods}
     reached = {seed: min(sum(r.seed == seed for r in mine) for mine in by_method.values()) for seed in seeds}
     epoch = max(reached.values())
     counted = tuple(seed for seed in seeds if epoch and reached[seed] == epoch)
-    reference = "torch" if "torch" in methods else methods[0]
+    reference = baseline_of(methods, baseline)
     seconds = {
         method: statistics.median(r.seconds for r in mine) if mine else None for method, mine in by_method.items()
     }
     rows = []
     for method, mine in by_method.items():
-        errors = tuple(r.test_error for r in mine if r.epoch == epoch and r.seed in counted)
+        last = {r.seed: r.test_error for r in mine if r.epoch == epoch}
+        errors = tuple(last[seed] for seed in counted)  # in one order for all methods: they are compared in pairs
         own, other = seconds[method], seconds[reference]
         rows.append(
             Row(
@@ -110,8 +157,43 @@ def summarise(
                 seconds=own,
                 total_seconds=math.fsum(r.seconds for r in mine) if mine else None,
                 speed=other / own if own and other else None,
-                bytes_kept=kept.get(method),
+                cost=costs.get(method),
+                to_target=()
+                if target_error is None
+                else tuple(
+                    _seconds_to([r for r in mine if r.seed == seed and r.epoch <= epoch], target_error)
+                    for seed in counted
+                ),
                 diverged=not all(math.isfinite(r.train_loss) for r in mine),
             )
         )
-    return Summary(str(folder), tuple(rows), reference, epoch, counted, interrupted)
+    differences = _differences(rows, reference) if counted else ()
+    return Summary(
+        folder=str(folder),
+        rows=tuple(rows),
+        baseline=reference,
+        epoch=epoch,
+        seeds=counted,
+        interrupted=interrupted,
+        target_error=target_error,
+        differences=differences,
+        verdicts=tuple(map(paired.verdict, differences)),
+    )
+
+
+def _seconds_to(mine: Sequence[Record], target: float) -> float | None:
+    """Return the seconds of training of one network until an error is reached."""
+    taken = 0.0
+    for record in sorted(mine, key=lambda record: record.epoch):
+        taken += record.seconds
+        if record.test_error <= target:
+            return taken
+    return None
+
+
+def _differences(rows: Sequence[Row], baseline: str) -> tuple[Difference, ...]:
+    whole = {row.method: row.test_errors for row in rows if not row.diverged}
+    theirs = whole.pop(baseline, None)
+    if theirs is None:
+        return ()
+    return tuple(paired.difference(method, baseline, ours, theirs) for method, ours in whole.items())

@@ -1,0 +1,222 @@
+"""Results as text: the tables of a comparison and what is said of their numbers, for a page or a terminal."""
+
+import math
+
+from thinned.lab import paired
+from thinned.lab.summary import Row, Summary
+
+NONE = "-"  # where nothing was measured
+
+
+def headings(summary: Summary) -> list[str]:
+    """Return the headings of the table of results.
+
+    Args:
+        summary: the results.
+
+    Returns:
+        As many as `cells` gives for a row.
+
+    Examples:
+        >>> headings(Summary("runs/first", (), baseline="torch", epoch=0, seeds=(), interrupted=False))
+        ['method', 'test error, %', 'against torch, points (95 % interval)']
+    """
+    interval = "" if len(summary.seeds) == 1 else f" ({100 * paired.LEVEL:g} % interval)"
+    target = [] if summary.target_error is None else [f"seconds to {100 * summary.target_error:g} % test error"]
+    return ["method", "test error, %", f"against {summary.baseline}, points{interval}", *target]
+
+
+def cells(summary: Summary, row: Row, plus_minus: str = "±") -> list[str]:
+    """Return one row of the table of results as text.
+
+    Args:
+        summary: the results.
+        row: one method of them.
+        plus_minus: what stands between mean and spread.
+
+    Returns:
+        One text for each heading; a dash where nothing was measured.
+
+    Examples:
+        >>> row = Row("none", "", (0.02, 0.03), 0.025, 0.007, 1.5, 3.0, None, None, (2.5, None), diverged=False)
+        >>> cells(Summary("runs/first", (row,), "none", 9, (0, 1), interrupted=False, target_error=0.02), row)
+        ['none', '2.50 ± 0.70', 'baseline', '- (1 of 2 seeds)']
+    """
+    error = NONE if row.test_error is None else f"{100 * row.test_error:.2f}"
+    apart = {found.method: paired.cell(found) for found in summary.differences}
+    told = [
+        row.method,
+        error if row.spread is None else f"{error} {plus_minus} {100 * row.spread:.2f}",
+        "baseline" if row.method == summary.baseline else apart.get(row.method, NONE),
+    ]
+    if summary.target_error is not None:
+        seconds = NONE if row.median_to_target is None else seconds_text(row.median_to_target)
+        all_of_them = row.reached == len(row.to_target)
+        told.append(seconds if all_of_them else f"{seconds} ({row.reached} of {counted(len(row.to_target), 'seed')})")
+    return told
+
+
+def cost_headings(summary: Summary) -> list[str]:
+    """Return the headings of the table of costs.
+
+    Args:
+        summary: the results.
+
+    Returns:
+        As many as `cost_cells` gives for a row.
+
+    Examples:
+        >>> cost_headings(Summary("runs/first", (), baseline="torch", epoch=0, seeds=(), interrupted=False))[2]
+        'speed vs torch'
+    """
+    return [
+        "method",
+        "seconds per epoch",
+        f"speed vs {summary.baseline}",
+        "kept for backward",
+        "FLOPs of a step",
+        "prediction",
+    ]
+
+
+def cost_cells(row: Row) -> list[str]:
+    """Return one row of the table of costs as text.
+
+    Args:
+        row: one method.
+
+    Returns:
+        One text for each heading; a dash where nothing was measured.
+
+    Examples:
+        >>> from thinned.lab.costs import Cost
+        >>> cost_cells(Row("none", "", (), None, None, 1.5, 3.0, None, Cost(104, 2_500_000, 0.00025), (), False))
+        ['none', '1.500', '-', '104 B', '2.50 M', '0.250 ms']
+    """
+    cost = row.cost
+    return [
+        row.method,
+        NONE if row.seconds is None else seconds_text(row.seconds),
+        NONE if row.speed is None else f"{row.speed:.2f}x",
+        NONE if cost is None else size(cost.bytes_kept),
+        NONE if cost is None else _operations(cost.flops),
+        NONE if cost is None or cost.latency is None else f"{1000 * cost.latency:.3f} ms",
+    ]
+
+
+def warnings(summary: Summary, epochs: int) -> list[str]:
+    """Say what went wrong.
+
+    Args:
+        summary: the results.
+        epochs: how many there should have been.
+
+    Returns:
+        Sentences; none where all went well.
+
+    Examples:
+        >>> warnings(Summary("runs/first", (), baseline="torch", epoch=3, seeds=(), interrupted=True), epochs=10)
+        ['Stopped early, after epoch 3 of 10; the table holds what was done by then.']
+    """
+    found = []
+    if summary.interrupted:
+        found.append(f"Stopped early, after epoch {summary.epoch} of {epochs}; the table holds what was done by then.")
+    for row in summary.rows:
+        if row.diverged:
+            found.append(f"The training of {row.method} diverged: its loss is not finite. Try a lower learning rate.")
+    return found
+
+
+def notes(summary: Summary) -> list[str]:
+    """Say what the numbers of the tables are.
+
+    Args:
+        summary: the results.
+
+    Returns:
+        Sentences.
+
+    Examples:
+        >>> notes(Summary("runs/first", (), baseline="torch", epoch=3, seeds=(0,), interrupted=False))[0]
+        'Test error: after epoch 3, 1 seed. Seconds: median over all epochs, training only.'
+    """
+    if not summary.seeds:
+        return []
+    several = f"mean and standard deviation over {len(summary.seeds)} seeds"
+    seeds = "1 seed" if len(summary.seeds) == 1 else several
+    found = [f"Test error: after epoch {summary.epoch}, {seeds}. Seconds: median over all epochs, training only."]
+    intervals = sum(difference.low is not None for difference in summary.differences)
+    if intervals:
+        found.append(
+            f"Interval: Student's t for the paired differences, the method's error minus that of {summary.baseline} "
+            "for the same seed; it is about other seeds on these data, not about other data."
+        )
+    if intervals > 1:
+        found.append(
+            f"Each of the {intervals} intervals misses in one of twenty such comparisons; some one of them more often."
+        )
+    if summary.target_error is not None:
+        found.append(
+            f"Time to {100 * summary.target_error:g} %: seconds of training until the test error is that low after an "
+            "epoch for the first time; median over the seeds, one that never got there counted as endless."
+        )
+    return found
+
+
+def size(count: float) -> str:
+    """Return a number of bytes for people.
+
+    Args:
+        count: number of bytes.
+
+    Returns:
+        Three digits and a unit.
+
+    Examples:
+        >>> size(104), size(2_487_204)
+        ('104 B', '2.37 MiB')
+    """
+    if count < 1024:
+        return f"{count:.0f} B"
+    power = min(int(math.log2(count) // 10), 5)
+    return f"{count / 1024**power:.2f} {'KMGTP'[power - 1]}iB"
+
+
+def _operations(count: float) -> str:
+    if count < 1000:
+        return f"{count:.0f}"
+    power = min(int(math.log10(count) // 3), 5)
+    return f"{count / 1000**power:.2f} {'kMGTP'[power - 1]}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Return seconds as a table has them.
+
+    Args:
+        seconds: how many.
+
+    Returns:
+        Three digits after the point, or one where there are ten or more.
+
+    Examples:
+        >>> seconds_text(1.5), seconds_text(12.34)
+        ('1.500', '12.3')
+    """
+    return f"{seconds:.3f}" if seconds < 10 else f"{seconds:.1f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Args:
+        number: how many.
+        noun: of what.
+
+    Returns:
+        The noun in the plural, but for one.
+
+    Examples:
+        >>> counted(1, "seed"), counted(2000, "epoch")
+        ('1 seed', '2,000 epochs')
+    """
+    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,276 @@
+"""What a checkpoint predicts: as `thinned.predict` does, judged as one judges by hand, and told without loss."""
+
+import csv
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from laboratory import DATA, small
+
+import thinned
+from thinned import data
+from thinned._errors import DataError, RangeError
+from thinned.data import Dataset, Split
+from thinned.lab import predict as lab
+from thinned.lab import run, uncertainty
+from thinned.lab.checkpoint import packed, unpacked
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run on stripes whose data are given by hand."""
+    config = small(dropout={"p": 0.3}, training={"epochs": 8, "lr": 0.5})
+    folder = tmp_path_factory.mktemp("runs")
+    run.start(config, folder, "x", data=DATA)
+    return folder / "x"
+
+
+def predicted(folder, **options):
+    return lab.predict(folder, **{"passes": 20, "data": DATA, **options})
+
+
+# Judging
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60), st.integers(1, 20))
+def test_bins_and_calibration_error(examples, bins):
+    sure, right = (np.array(column) for column in zip(*examples, strict=True))
+    found = uncertainty.reliability(torch.tensor(sure), torch.tensor(right), bins)
+    error = 0.0
+    for i, part in enumerate(found):
+        low, high = i / bins, (i + 1) / bins
+        mine = (sure > low) & (sure <= high) if i else sure <= high
+        assert (part.low, part.high, part.count) == (low, high, mine.sum())
+        if mine.any():
+            assert part.accuracy == pytest.approx(right[mine].mean())
+            assert part.confidence == pytest.approx(sure[mine].mean())
+            error += mine.mean() * abs(right[mine].mean() - sure[mine].mean())
+        else:
+            assert (part.accuracy, part.confidence) == (None, None)
+    assert uncertainty.calibration_error(found) == pytest.approx(error, abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=50))
+def test_rejection_keeps_the_least_uncertain(examples):
+    doubt, right = zip(*examples, strict=True)
+    kept = uncertainty.rejection(torch.tensor(doubt).double(), torch.tensor(right))
+    by_doubt = sorted(range(len(doubt)), key=lambda i: (doubt[i], i))
+    for i, part in enumerate(kept):
+        left = len(doubt) - i * len(doubt) // 20  # in whole numbers: 20 shares, a twentieth each
+        assert (part.rejected, part.count) == (i / 20, left)
+        assert part.accuracy == pytest.approx(sum(right[j] for j in by_doubt[:left]) / left)
+
+
+def test_shares_are_of_whole_examples():
+    """In floats 0.7 * 90 is 62.99999999999999; 63 examples are rejected."""
+    kept = uncertainty.rejection(torch.arange(90.0), torch.ones(90, dtype=torch.bool))
+    assert kept[14].count == 90 - 63
+
+
+# Predicting
+
+
+def test_a_checkpoint_predicts_as_its_network_does(trained):
+    found = predicted(trained, seed=5)
+    model, _, _ = run.restored(trained / "checkpoints" / "best.pt")
+    inputs = torch.from_numpy(DATA.test.inputs).flatten(1)
+    wanted = thinned.predict(model, inputs, 20, 5, output="logits")
+    for name in ("mean", "variance", "entropy", "mutual_information"):
+        assert torch.equal(getattr(found, name), getattr(wanted, name))
+    right = found.mean.argmax(1).numpy() == DATA.test.targets
+    about = found.about
+    assert about["error"] == pytest.approx(1 - right.mean())
+    plain = model(inputs).argmax(1).numpy() != DATA.test.targets
+    assert about["error_without_dropout"] == pytest.approx(plain.mean())
+    likelihood = np.log(found.mean.numpy()[np.arange(33), DATA.test.targets])
+    assert about["negative_log_likelihood"] == pytest.approx(-likelihood.mean())
+    assert about["rejection_by_entropy"][0]["accuracy"] == pytest.approx(right.mean())
+    assert sum(part["count"] for part in about["reliability"]) == 33
+    assert (about["drops"], about["passes"], about["seed"]) == (True, 20, 5)
+    assert about["data"] == {"name": "stripes", "part": "test", "examples": 33}
+
+
+def test_a_file_and_another_part(trained):
+    file = trained / "checkpoints" / "best.pt"
+    assert torch.equal(predicted(file).mean, predicted(trained).mean)
+    assert predicted(trained, part="train").about["data"]["examples"] == 90
+
+
+def test_the_table_and_the_json(trained, tmp_path):
+    found = predicted(trained)
+    beside = found.write(tmp_path / "p.csv")
+    assert beside == tmp_path / "p.csv.json"
+    assert json.loads(beside.read_text(encoding="utf-8")) == json.loads(json.dumps(found.about))
+    with (tmp_path / "p.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["example", "target", "predicted", "entropy", "mutual_information", "p0", "p1", "p2"]
+    assert [int(row["example"]) for row in rows] == list(range(33))
+    assert [int(row["target"]) for row in rows] == DATA.test.targets.tolist()
+    told = np.array([[float(row[f"p{i}"]) for i in range(3)] for row in rows])
+    np.testing.assert_allclose(told, found.mean, rtol=1e-7)
+    assert [int(row["predicted"]) for row in rows] == told.argmax(1).tolist()
+    np.testing.assert_allclose([float(row["entropy"]) for row in rows], -(told * np.log(told)).sum(1), rtol=1e-5)
+
+
+def test_no_dropout_is_told(tmp_path):
+    run.start(small(dropout={"kind": "none"}, training={"epochs": 1}), tmp_path, "x", data=DATA)
+    found = predicted(tmp_path / "x")
+    assert not found.about["drops"]
+    assert float(found.mutual_information.max()) < 1e-12
+
+
+# Every kind of network
+
+
+def table(path, rows):
+    path.write_text("".join(",".join(map(str, row)) + "\n" for row in rows), encoding="ascii")
+    return {"name": str(path)}
+
+
+def sparse_rows(path):
+    random = np.random.default_rng(0)
+    lines = [f"{i % 2} {1 + i % 2}:1 {random.integers(3, 9)}:0.5\n" for i in range(40)]
+    path.write_text("".join(lines), encoding="ascii")
+    return {"name": str(path)}
+
+
+def text(path):
+    path.write_text("the quick brown fox jumps over the lazy dog. " * 20, encoding="ascii")
+    return {"name": str(path), "steps": 8}
+
+
+@pytest.mark.parametrize(
+    ("make", "sections", "outputs"),
+    [
+        (lambda _: {}, {"model": {"kind": "convnet", "channels": [4], "hidden": [8]}}, (359, 10)),
+        (lambda _: {}, {"dropout": {"kind": "batchwise"}}, (359, 10)),
+        (lambda _: {}, {"dropout": {"kind": "dropconnect"}}, (359, 10)),
+        (sparse_rows, {"model": {"kind": "sparse", "hidden": [6]}}, (8, 2)),
+        (text, {"model": {"kind": "transformer", "width": 8, "heads": 2, "layers": 1, "hidden": []}}, None),
+        (text, {"model": {"kind": "lstm", "width": 8, "hidden": [8]}, "dropout": {"recurrent_p": 0.2}}, None),
+    ],
+    ids=["convnet", "batchwise", "dropconnect", "sparse", "transformer", "lstm"],
+)
+def test_networks_of_all_kinds(tmp_path, make, sections, outputs):
+    described = make(tmp_path / "rows")
+    config = small(**{**sections, "data": described, "training": {"epochs": 1}})
+    run.start(config, tmp_path, "x")
+    found = lab.predict(tmp_path / "x", passes=4)
+    if outputs is None:
+        _, _, shape = run.restored(tmp_path / "x" / "checkpoints" / "best.pt")
+        parts = data.windows(data.read(described["name"]).test, 8)
+        outputs = parts.targets.size, shape.outputs
+        assert np.array_equal(found.targets, parts.targets.ravel())  # word by word, in order
+    assert tuple(found.mean.shape) == outputs
+    np.testing.assert_allclose(found.mean.sum(1), 1, rtol=1e-9)
+    entropy = torch.special.entr(found.mean).sum(1)
+    np.testing.assert_allclose(found.entropy, entropy, atol=1e-12)
+    assert found.about["drops"]
+    assert len(list(found.rows())) == 1 + outputs[0]
+
+
+@pytest.mark.parametrize("standardised", [True, False])
+def test_numbers_in_their_own_unit(tmp_path, standardised):
+    random = np.random.default_rng(0)
+    inputs = random.normal(5, 3, (80, 2))
+    rows = np.column_stack([inputs, 1000 + 50 * inputs[:, 0] + random.normal(0, 1, 80)])
+    described = {**table(tmp_path / "numbers.csv", rows.tolist()), "standardise": standardised}
+    lr = 0.05 if standardised else 1e-9
+    done = run.start(small(data=described, training={"epochs": 3, "lr": lr}), tmp_path, "x")
+    found = lab.predict(tmp_path / "x", passes=50)
+    source = data.read(tmp_path / "numbers.csv")
+    np.testing.assert_allclose(found.targets, source.test.targets, rtol=1e-5)
+    assert found.mean.shape == found.variance.shape == (16,)
+    assert bool((found.variance > 0).all())
+    prepared = data.standardise(source) if standardised else source
+    scaling = prepared.target_scaling
+    shift, unit = (scaling.mean.item(), scaling.std.item()) if scaling else (0, 1)
+    model, _, _ = run.restored(tmp_path / "x" / "checkpoints" / "best.pt")
+    by_hand = thinned.predict(model, torch.from_numpy(prepared.test.inputs), 50)
+    np.testing.assert_allclose(found.mean, by_hand.mean[:, 0] * unit + shift, rtol=1e-6)
+    np.testing.assert_allclose(found.variance, by_hand.variance[:, 0] * unit**2, rtol=1e-6)
+    assert found.about["root_mean_squared_error_without_dropout"] == pytest.approx(unit * done.test_error)
+    error = np.sqrt(np.mean((found.mean - found.targets).numpy() ** 2))
+    assert found.about["root_mean_squared_error"] == pytest.approx(error)
+    assert next(found.rows()) == ["example", "target", "mean", "variance"]
+    if standardised:  # the same rows as other data are scaled as those of the training were
+        again = lab.predict(tmp_path / "x", passes=50, data=source)
+        assert torch.equal(again.mean, found.mean)
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"part": "rest"}, r"^`part` must be one of test, validation, train, but got part='rest'\.$"),
+        ({"part": "validation"}, r"^`part` must have examples, but stripes has none in its part validation\.$"),
+        ({"passes": 0}, r"^`passes` must be at least 1, but got passes=0\.$"),
+        (
+            {"data": Dataset("wide", Split(np.zeros((3, 5), np.float32), np.zeros(3, np.int64)), DATA.test, 3)},
+            r"^`data` must be like those of the training, numbers of shape \(16,\) with 3 outputs, but wide has",
+        ),
+        (
+            {"data": Dataset("four", DATA.train, DATA.test, 4)},
+            r"with 3 outputs, but four has numbers of shape \(16,\) with 4 outputs\.$",
+        ),
+    ],
+)
+def test_wrong_arguments(trained, options, message):
+    with pytest.raises(RangeError, match=message):
+        predicted(trained, **options)
+
+
+def test_no_checkpoint(tmp_path):
+    for path in (tmp_path, tmp_path / "nothing.pt"):
+        with pytest.raises(DataError, match=r"must be a checkpoint of `thinned train`, or the folder of a run, but"):
+            lab.predict(path)
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("run by a checkpoint",)
+
+
+@pytest.mark.parametrize("what", ["pickle", "torch", "half", "settings", "shape", "weights", "keys"])
+def test_hostile_checkpoints_end_in_one_sentence(trained, tmp_path, what, capsys):
+    whole = (trained / "checkpoints" / "best.pt").read_bytes()
+    state = unpacked(whole, "x")
+    if what == "settings":
+        state["config"]["model"]["kind"] = "oracle"
+    elif what == "shape":
+        state["shape"]["inputs"] = [7]
+    elif what == "weights":
+        state["trainer"]["model"]["1.weight"] = 3
+    elif what == "keys":
+        del state["config"]
+    damaged = {"pickle": pickle.dumps(Evil()), "half": whole[: len(whole) // 2]}
+    path = tmp_path / "evil.pt"
+    if what == "torch":
+        torch.save({"version": 1, "config": Evil()}, path)
+    else:
+        path.write_bytes(damaged.get(what) or packed(state))
+    with pytest.raises(DataError, match=r"must be a (whole )?checkpoint") as caught:
+        predicted(path)
+    assert str(caught.value).count("\n") == 0
+    assert "run by" not in capsys.readouterr().out
+
+
+def test_a_network_that_diverged_is_told(trained, tmp_path):
+    state = unpacked((trained / "checkpoints" / "best.pt").read_bytes(), "x")
+    state["trainer"]["model"]["1.weight"].fill_(float("nan"))
+    (tmp_path / "x.pt").write_bytes(packed(state))
+    with pytest.raises(DataError, match=r"must hold a network whose outputs are numbers, but some are nan or infinite"):
+        predicted(tmp_path / "x.pt")
+
+
+def test_text_takes_no_other_data(tmp_path):
+    described = text(tmp_path / "words")
+    run.start(small(data=described, model={"kind": "lstm", "hidden": [4]}, training={"epochs": 1}), tmp_path, "x")
+    with pytest.raises(RangeError, match=r"^`data` must be left out for a network that was trained on text"):
+        lab.predict(tmp_path / "x", data=data.read(tmp_path / "words"))
