@@ -123,7 +123,7 @@ def _kept(model: nn.Module, inputs: Tensor, targets: Tensor) -> int:
 
 def sweep() -> Iterator[tuple[int, int, Timings]]:
     """Two hidden layers of one width, p = 0.2 and 0.5: once over widths, once over batches."""
-    places = [(width, 128) for width in (256, 512, 1024, 2048, 4096, 8192)]
+    places = [(width, 128) for width in (64, 128, 256, 512, 1024, 2048, 4096, 8192)]
     places += [(1024, batch) for batch in (16, 32, 64, 256, 512, 1024, 2048)]
     for width, batch in places:
         turns = 3 if width * width * batch > 2**29 else 7

@@ -68,39 +68,58 @@ Submatrix submatrix(const Place& place) {
   return {width, {index(rows), row_count}, {index(columns), column_count}};
 }
 
-template <class Work>
-void released(const Submatrix& s, const Work& work) {
-  if (s.rows.count * s.columns.count < kReleaseGil) return work();
-  nb::gil_scoped_release unlocked;
-  work();
+void* at(uintptr_t address) { return reinterpret_cast<void*>(address); }
+
+// What Python says of jobs: dtype, addresses, place and, where there are any, the numbers of the step.
+using BlockJob = std::tuple<int, uintptr_t, uintptr_t, Place>;
+using SgdJob = std::tuple<int, uintptr_t, uintptr_t, uintptr_t, Place, std::tuple<double, double, double, double, bool, bool>>;
+using AdamJob = std::tuple<int, uintptr_t, std::tuple<uintptr_t, uintptr_t, uintptr_t>, uintptr_t, Place,
+                           std::tuple<double, double, double, double, double, double, double, bool, bool>>;
+
+Job job_of(const SgdJob& said) {
+  const auto& [dtype, parameter, momentum, gradient, place, numbers] = said;
+  const auto step = std::apply([](auto... n) { return SgdStep{n...}; }, numbers);
+  return sgd(static_cast<Dtype>(dtype), at(parameter), at(momentum), at(gradient), submatrix(place), step);
 }
 
-void* at(uintptr_t address) { return reinterpret_cast<void*>(address); }
-Launch launch(int dtype, int threads, int path) { return {static_cast<Dtype>(dtype), threads, static_cast<Path>(path)}; }
+Job job_of(const AdamJob& said) {
+  const auto& [dtype, parameter, moments, gradient, place, numbers] = said;
+  const auto [first, second, largest] = moments;
+  const auto step = std::apply([](auto... n) { return AdamStep{n...}; }, numbers);
+  return adam(static_cast<Dtype>(dtype), at(parameter), at(first), at(second), at(largest), at(gradient), submatrix(place), step);
+}
+
+template <class Said, class Make>
+void carry_out_all(const std::vector<Said>& said, const Make& make, int threads, int path) {
+  std::vector<Job> jobs;
+  int64_t elements = 0;
+  for (const Said& one : said) {
+    jobs.push_back(make(one));
+    elements += jobs.back().where.rows.count * jobs.back().where.columns.count;
+  }
+  if (elements < kReleaseGil) return carry_out(jobs, threads, static_cast<Path>(path));
+  nb::gil_scoped_release released;
+  carry_out(jobs, threads, static_cast<Path>(path));
+}
 
 void bind_submatrix(nb::module_& m) {
-  m.def("gather", [](uintptr_t matrix, uintptr_t block, const Place& place, int dtype, int threads, int path) {
-    const Submatrix s = submatrix(place);
-    released(s, [&] { gather(at(matrix), at(block), s, launch(dtype, threads, path)); });
+  m.def("gather", [](const std::vector<BlockJob>& said, int threads, int path) {
+    const auto make = [](const BlockJob& one) {
+      const auto& [dtype, matrix, block, place] = one;
+      return gather(static_cast<Dtype>(dtype), at(matrix), at(block), submatrix(place));
+    };
+    carry_out_all(said, make, threads, path);
   });
-  m.def("scatter_add", [](uintptr_t matrix, uintptr_t block, const Place& place, int dtype, int threads, int path) {
-    const Submatrix s = submatrix(place);
-    released(s, [&] { scatter_add(at(matrix), at(block), s, launch(dtype, threads, path)); });
+  m.def("scatter_add", [](const std::vector<BlockJob>& said, int threads, int path) {
+    const auto make = [](const BlockJob& one) {
+      const auto& [dtype, matrix, block, place] = one;
+      return scatter_add(static_cast<Dtype>(dtype), at(matrix), at(block), submatrix(place));
+    };
+    carry_out_all(said, make, threads, path);
   });
-  m.def("sgd", [](uintptr_t parameter, uintptr_t momentum, uintptr_t gradient, const Place& place,
-                  const std::tuple<double, double, double, double, bool, bool>& numbers, int dtype, int threads, int path) {
-    const Submatrix s = submatrix(place);
-    const auto step = std::apply([](auto... n) { return SgdStep{n...}; }, numbers);
-    released(s, [&] { sgd(at(parameter), at(momentum), at(gradient), s, step, launch(dtype, threads, path)); });
-  });
-  m.def("adam", [](uintptr_t parameter, const std::tuple<uintptr_t, uintptr_t, uintptr_t>& moments, uintptr_t gradient,
-                   const Place& place, const std::tuple<double, double, double, double, double, double, double, bool, bool>& numbers,
-                   int dtype, int threads, int path) {
-    const Submatrix s = submatrix(place);
-    const auto step = std::apply([](auto... n) { return AdamStep{n...}; }, numbers);
-    void *const first = at(std::get<0>(moments)), *const second = at(std::get<1>(moments)), *const largest = at(std::get<2>(moments));
-    released(s, [&] { adam(at(parameter), first, second, largest, at(gradient), s, step, launch(dtype, threads, path)); });
-  });
+  const auto update = [](const auto& one) { return job_of(one); };
+  m.def("sgd", [=](const std::vector<SgdJob>& said, int threads, int path) { carry_out_all(said, update, threads, path); });
+  m.def("adam", [=](const std::vector<AdamJob>& said, int threads, int path) { carry_out_all(said, update, threads, path); });
   m.def("ask_for_huge_pages", [](uintptr_t address, int64_t bytes) { ask_for_huge_pages(at(address), bytes); });
   m.def("units", [](uintptr_t kept, int64_t n, int64_t k, int64_t groups, uint64_t seed, uint64_t stream, bool slices) {
     units(reinterpret_cast<int64_t*>(kept), n, k, groups, seed, stream, slices);

@@ -34,19 +34,37 @@ inline Team openmp_team() {
 #endif
 }
 
-// Calls work(piece) once for each piece in [0, pieces), on up to `threads` threads, and returns when all are done.
+// Calls work(piece) once for each piece in [0, pieces), on up to `threads` threads, and returns when all are done. Each
+// thread has a run of neighbours of its own, and helps the others when that is done: threads that touch a huge page of fresh
+// memory for the first time, at the same time, get in each other's way.
 template <class Work>
 void parallel(int64_t pieces, int threads, const Work& work) {
+  struct alignas(64) Run {  // pieces [next, end) are still to be done; a cache line each
+    std::atomic<int64_t> next;
+    int64_t end;
+  };
   struct Queue {
     const Work& work;
-    const int64_t pieces;
-    std::atomic<int64_t> next{0};
+    std::vector<Run> runs;
+    std::atomic<std::size_t> arrived{0};
     void drain() {
-      for (int64_t piece; (piece = next.fetch_add(1, std::memory_order_relaxed)) < pieces;) work(piece);
+      const std::size_t own = arrived.fetch_add(1, std::memory_order_relaxed);
+      for (std::size_t k = 0; k < runs.size(); ++k) {
+        Run& run = runs[(own + k) % runs.size()];
+        for (int64_t piece; (piece = run.next.fetch_add(1, std::memory_order_relaxed)) < run.end;) work(piece);
+      }
     }
-  } queue{work, pieces};
+  };
   const unsigned team_size = static_cast<unsigned>(std::min<int64_t>(threads, pieces));
-  if (team_size <= 1) return queue.drain();
+  if (team_size <= 1) {
+    for (int64_t piece = 0; piece < pieces; ++piece) work(piece);
+    return;
+  }
+  Queue queue{work, std::vector<Run>(team_size)};
+  for (unsigned t = 0; t < team_size; ++t) {
+    queue.runs[t].next = pieces / team_size * t + std::min<int64_t>(t, pieces % team_size);
+    queue.runs[t].end = pieces / team_size * (t + 1) + std::min<int64_t>(t + 1, pieces % team_size);
+  }
   const auto drain = [](void* q) { static_cast<Queue*>(q)->drain(); };
   if (const Team team = openmp_team()) return team(drain, &queue, team_size, 0);
   std::vector<std::thread> others;

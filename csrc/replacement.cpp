@@ -24,16 +24,26 @@ struct Sums {
 template <class Length>
 Sums count_block(const Length* lengths, const uint8_t* keep, Length* out, int64_t n, int64_t items) {
   uint64_t in = 0, kept = 0;
-  bool negative = false, beyond = false;
-  for (int64_t i = 0; i < n; ++i) {
-    const Length length = lengths[i], result = keep[i] ? length : Length{1};
-    negative |= length < 0;
-    beyond |= length > items;
+  Length signs = 0, longest = 0;
+  for (int64_t i = 0; i < n; ++i) {  // without a choice or a bool in it, compilers vectorise this
+    const Length length = lengths[i], all = -static_cast<Length>(keep[i]), result = (length & all) | (1 & ~all);
+    signs |= length;
+    longest = std::max(longest, length);
     in += static_cast<uint64_t>(length);
     kept += static_cast<uint64_t>(result);
     out[i] = result;
   }
-  return {in, kept, negative ? Fault::negative : beyond ? Fault::sum : Fault::none};
+  return {in, kept, signs < 0 ? Fault::negative : longest > items ? Fault::sum : Fault::none};
+}
+
+// Plain vector moves of what is mostly short. memcpy's start-up costs more, and from some KiB on it may choose instructions
+// that are slow where x and y are not aligned alike; nor is there a cache miss to hide: the kernel has just cleared y.
+template <class Value>
+inline void copy_run(const Value* x, Value* y, int64_t n) {
+  constexpr int64_t kStep = 32 / sizeof(Value);
+  int64_t i = 0;
+  for (; i + kStep <= n; i += kStep) std::memcpy(y + i, x + i, 32);
+  for (; i < n; ++i) y[i] = x[i];
 }
 
 template <class Value, class Length>
@@ -46,7 +56,7 @@ void copy_block(const Length* lengths, const uint8_t* keep, int64_t n, const Val
       continue;
     }
     while (i < n && keep[i]) run += lengths[i++];  // neighbours that stay are one run of memory
-    if (run > 0) std::memcpy(y, x, static_cast<std::size_t>(run) * sizeof(Value));
+    copy_run(x, y, run);
     x += run;
     y += run;
   }

@@ -58,60 +58,82 @@ void run(const Step& step, T* const* matrices, T* block, int64_t length) {
 }
 
 template <class T, class Step>
-void rows(const Step& step, void* const* matrices, void* block, const Submatrix& s, int64_t first, int64_t last) {
+void rows(const Step& step, const Job& job, int64_t first, int64_t last) {
+  const Submatrix& s = job.where;
   const std::vector<Run> runs = runs_of(s.columns);
   for (int64_t i = first; i < last; ++i) {
     for (const Run& r : runs) {
       T* at[Step::kMatrices];
-      for (int m = 0; m < Step::kMatrices; ++m) at[m] = static_cast<T*>(matrices[m]) + s.rows[i] * s.width + r.at;
-      run(step, at, static_cast<T*>(block) + i * s.columns.count + r.offset, r.length);
+      for (int m = 0; m < Step::kMatrices; ++m) {
+        at[m] = static_cast<T*>(job.matrices[static_cast<std::size_t>(m)]) + s.rows[i] * s.width + r.at;
+      }
+      run(step, at, static_cast<T*>(job.block) + i * s.columns.count + r.offset, r.length);
     }
   }
 }
 
-template <class Step>
-void carry_out(const Step& step, Task task, const void* numbers, std::initializer_list<void*> list, void* block, const Submatrix& s,
-               const Launch& launch) {
-  void* const* matrices = list.begin();
-  const bool vectors = launch.dtype == Dtype::f32 && launch.path != Path::portable && s.width >= kVector && s.width < kWidest;
-  const Rows fast = vectors && avx2_rows() ? avx2_rows()[static_cast<int>(task)] : nullptr;
-  const int64_t count = s.rows.count, elements = count * s.columns.count;
-  if (elements == 0) return;
-  const int64_t pieces = std::min({std::max<int64_t>(elements / kPiece, 1), launch.threads * kPiecesOfAThread, count});
-  parallel(pieces, launch.threads, [&](int64_t piece) {
-    const int64_t first = count * piece / pieces, last = count * (piece + 1) / pieces;
-    if (fast) return fast(numbers, matrices, block, s, first, last);
-    switch (launch.dtype) {
-      case Dtype::f64: return rows<double>(step, matrices, block, s, first, last);
-      case Dtype::bf16: return rows<BF16>(step, matrices, block, s, first, last);
-      default: return rows<float>(step, matrices, block, s, first, last);
-    }
-  });
+template <class T>
+void portable_rows(const Job& job, int64_t first, int64_t last) {
+  switch (job.task) {
+    case Task::gather: return rows<T>(Gather{}, job, first, last);
+    case Task::scatter_add: return rows<T>(ScatterAdd{}, job, first, last);
+    case Task::sgd: return rows<T>(Sgd<false>{std::get<SgdStep>(job.step)}, job, first, last);
+    case Task::sgd_momentum: return rows<T>(Sgd<true>{std::get<SgdStep>(job.step)}, job, first, last);
+    case Task::adam: return rows<T>(Adam<false>{std::get<AdamStep>(job.step)}, job, first, last);
+    case Task::adam_largest: return rows<T>(Adam<true>{std::get<AdamStep>(job.step)}, job, first, last);
+  }
 }
+
+Rows rows_for(const Job& job, Path path) {
+  const bool vectors = job.dtype == Dtype::f32 && path != Path::portable && job.where.width >= kVector && job.where.width < kWidest;
+  if (vectors && avx2_rows()) return avx2_rows()[static_cast<int>(job.task)];
+  switch (job.dtype) {
+    case Dtype::f64: return portable_rows<double>;
+    case Dtype::bf16: return portable_rows<BF16>;
+    default: return portable_rows<float>;
+  }
+}
+
+// Some rows of a job, for one thread.
+struct Piece {
+  const Job* job;
+  int64_t first, last;
+};
 
 }  // namespace
 
-void gather(const void* matrix, void* block, const Submatrix& s, const Launch& launch) {
-  carry_out(Gather{}, Task::gather, nullptr, {const_cast<void*>(matrix)}, block, s, launch);
+Job gather(Dtype dtype, const void* matrix, void* block, const Submatrix& where) {
+  return {Task::gather, dtype, {const_cast<void*>(matrix)}, block, where, {}};
 }
 
-void scatter_add(void* matrix, const void* block, const Submatrix& s, const Launch& launch) {
-  carry_out(ScatterAdd{}, Task::scatter_add, nullptr, {matrix}, const_cast<void*>(block), s, launch);
+Job scatter_add(Dtype dtype, void* matrix, const void* block, const Submatrix& where) {
+  return {Task::scatter_add, dtype, {matrix}, const_cast<void*>(block), where, {}};
 }
 
-void sgd(void* parameter, void* momentum, const void* gradient, const Submatrix& s, const SgdStep& step, const Launch& launch) {
-  void* const block = const_cast<void*>(gradient);
-  if (momentum) return carry_out(Sgd<true>{step}, Task::sgd_momentum, &step, {parameter, momentum}, block, s, launch);
-  carry_out(Sgd<false>{step}, Task::sgd, &step, {parameter}, block, s, launch);
+Job sgd(Dtype dtype, void* parameter, void* momentum, const void* gradient, const Submatrix& where, const SgdStep& step) {
+  return {momentum ? Task::sgd_momentum : Task::sgd, dtype, {parameter, momentum}, const_cast<void*>(gradient), where, step};
 }
 
-void adam(void* parameter, void* first, void* second, void* largest, const void* gradient, const Submatrix& s,
-          const AdamStep& step, const Launch& launch) {
-  void* const block = const_cast<void*>(gradient);
-  if (largest) {
-    return carry_out(Adam<true>{step}, Task::adam_largest, &step, {parameter, first, second, largest}, block, s, launch);
+Job adam(Dtype dtype, void* parameter, void* first, void* second, void* largest, const void* gradient, const Submatrix& where,
+         const AdamStep& step) {
+  const Task task = largest ? Task::adam_largest : Task::adam;
+  return {task, dtype, {parameter, first, second, largest}, const_cast<void*>(gradient), where, step};
+}
+
+void carry_out(const std::vector<Job>& jobs, int threads, Path path) {
+  int64_t all = 0;
+  std::vector<Piece> pieces;
+  for (const Job& job : jobs) {
+    const int64_t count = job.where.rows.count, elements = count * job.where.columns.count;
+    if (elements == 0) continue;
+    all += elements;
+    const int64_t cut = std::min({std::max<int64_t>(elements / kPiece, 1), threads * kPiecesOfAThread, count});
+    for (int64_t piece = 0; piece < cut; ++piece) pieces.push_back({&job, count * piece / cut, count * (piece + 1) / cut});
   }
-  carry_out(Adam<false>{step}, Task::adam, &step, {parameter, first, second}, block, s, launch);
+  parallel(static_cast<int64_t>(pieces.size()), all < 2 * kPiece ? 1 : threads, [&](int64_t number) {
+    const Piece& piece = pieces[static_cast<std::size_t>(number)];
+    rows_for(*piece.job, path)(*piece.job, piece.first, piece.last);
+  });
 }
 
 }  // namespace thinned

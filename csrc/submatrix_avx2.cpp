@@ -128,14 +128,17 @@ inline void some_lanes(const Step& step, float* const* matrices, float* block, c
 }
 
 template <class Step>
-void rows(const Step& step, void* const* matrices, void* block, const Submatrix& s, int64_t first, int64_t last) {
+void rows(const Step& step, const Job& job, int64_t first, int64_t last) {
+  const Submatrix& s = job.where;
   const std::vector<Vector> vectors = vectors_of(s);
   for (int64_t i = first; i < last; ++i) {
-    float* const row = static_cast<float*>(block) + i * s.columns.count;
+    float* const row = static_cast<float*>(job.block) + i * s.columns.count;
     const int64_t ahead = i + 1 < last ? (s.rows[i + 1] - s.rows[i]) * s.width : 0;
     for (const Vector& v : vectors) {
       float* at[Step::kMatrices];
-      for (int m = 0; m < Step::kMatrices; ++m) at[m] = static_cast<float*>(matrices[m]) + s.rows[i] * s.width + v.at;
+      for (int m = 0; m < Step::kMatrices; ++m) {
+        at[m] = static_cast<float*>(job.matrices[static_cast<std::size_t>(m)]) + s.rows[i] * s.width + v.at;
+      }
       if (v.mask == kAll) {
         full_vectors(step, at, row + v.offset, v.repeat, ahead);
       } else {
@@ -146,12 +149,12 @@ void rows(const Step& step, void* const* matrices, void* block, const Submatrix&
 }
 
 template <class Step>
-void plain_rows(const void*, void* const* matrices, void* block, const Submatrix& s, int64_t first, int64_t last) {
-  rows(Step{}, matrices, block, s, first, last);
+void plain_rows(const Job& job, int64_t first, int64_t last) {
+  rows(Step{}, job, first, last);
 }
 template <class Step, class Numbers>
-void step_rows(const void* numbers, void* const* matrices, void* block, const Submatrix& s, int64_t first, int64_t last) {
-  rows(Step{*static_cast<const Numbers*>(numbers)}, matrices, block, s, first, last);
+void step_rows(const Job& job, int64_t first, int64_t last) {
+  rows(Step{std::get<Numbers>(job.step)}, job, first, last);
 }
 
 constexpr Rows kRows[kTasks] = {

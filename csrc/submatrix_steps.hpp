@@ -66,11 +66,8 @@ struct Adam {  // x: parameter, first moment, second moment, its maximum
 
 }  // namespace
 
-// What there is to do, and a function that does it to rows [first, last) of a float submatrix. `step` is an SgdStep or an
-// AdamStep where one is needed; `matrices` has kMatrices entries.
-enum class Task : int { gather, scatter_add, sgd, sgd_momentum, adam, adam_largest };
-constexpr int kTasks = 6;
-using Rows = void (*)(const void* step, void* const* matrices, void* block, const Submatrix& s, int64_t first, int64_t last);
+// A function that does a task to rows [first, last) of a submatrix of one dtype.
+using Rows = void (*)(const Job& job, int64_t first, int64_t last);
 
 const Rows* avx2_rows();  // one entry for each task, for float; null where AVX2 was not compiled in
 

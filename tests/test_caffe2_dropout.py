@@ -173,6 +173,8 @@ REFUSED = [
     (op(math.nan), "`ratio` must be at least 0, but got ratio=nan"),
     (op(1.5), r"`ratio` must be in \[0, 1\] in training, but got ratio=1\.5"),
     (op(is_test=1.0), "Argument is_test does not have the right field: expected field i"),
+    (op(10**400), "`ratio` must fit in int64, but got ratio=1000"),
+    (op(is_test=-(2**63) - 1), "`is_test` must fit in int64, but got is_test=-9223372036854775809"),
     (op("half"), "Argument ratio does not have the right field: expected field f"),
     (op(random_engine="xorshift"), "`random_engine` must be 'thinned' or 'caffe2', but got 'xorshift'"),
     (op(outputs=["Y", "X"]), "did not pass schema checking: Dropout: output 1 must not be in place over input 0"),

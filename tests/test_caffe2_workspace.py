@@ -75,7 +75,9 @@ REFUSED = [
     (np.zeros(2, [("a", np.int32)]), "The dtype of an array must be one of"),
     (np.array([1, None], object), r"An array of objects must hold strings, but got a int at \(0,\)"),
     (np.array([["a", ["nested"]]], object), r"must hold strings, but got a list at \(0, 1\)"),
-    (torch.eye(2).to_sparse(), "must be dense to be fed, but got layout torch.sparse_coo"),
+    (torch.eye(2).to_sparse(), "must be dense and hold data to be fed, but got dtype .*, layout torch.sparse_coo"),
+    (torch.nested.nested_tensor([torch.ones(2)], layout=torch.jagged), "must be dense and .*, layout torch.jagged"),
+    (torch.ones(2, device="meta"), "must be dense and hold data to be fed, but got .* device meta"),
 ]
 
 
@@ -128,6 +130,9 @@ def test_the_dictionary():
     assert list(workspace.blobs) == ["b"]
     with pytest.raises(RuntimeError, match="Can't find blob: a"):
         del workspace.blobs["a"]
+    with pytest.raises(KeyError, match=r"^Can't find blob: a$"):
+        workspace.blobs["a"]
+    assert (workspace.blobs.get("a"), workspace.blobs.pop("a", 3)) == (None, 3)
 
 
 def test_workspaces():
@@ -145,6 +150,20 @@ def test_workspaces():
     assert {"default", "other"} <= {*workspace.Workspaces()}
 
 
+def test_root_folders(tmp_path):
+    workspace.FeedBlob("X", np.ones(1))
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        workspace.ResetWorkspace(str(tmp_path / "file" / "below"))
+    assert (workspace.RootFolder(), workspace.Blobs()) == (".", ["X"])
+    folder = str(tmp_path / "root" / "folder")
+    assert workspace.ResetWorkspace(folder) is True
+    assert (workspace.RootFolder(), workspace.Blobs(), (tmp_path / "root" / "folder").is_dir()) == (folder, [], True)
+    workspace.ResetWorkspace()
+    assert workspace.RootFolder() == folder
+    workspace.ResetWorkspace(".")
+
+
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
@@ -157,10 +176,33 @@ def test_running_operators():
     assert workspace.RunOperatorsOnce([fill("X", 2), core.CreateOperator("Scale", "X", "Y", scale=3)]) is True
     np.testing.assert_array_equal(workspace.FetchBlob("Y"), np.full((2, 2), 6, np.float32))
     for wrong in (b"bytes", 3, None, core.Net("net")):
-        with pytest.raises(ValueError, match="must be a OperatorDef or have a"):
+        with pytest.raises(ValueError, match="must be of type OperatorDef, or have a"):
             workspace.RunOperatorOnce(wrong)
-    with pytest.raises(ValueError, match="must be a NetDef or have a"):
+    with pytest.raises(ValueError, match="must be of type NetDef, or have a"):
         workspace.RunNetOnce(fill("X"))
+
+
+def test_running_one_operator_many_times():
+    workspace.FeedBlob("X", np.ones(100, np.float32))
+    drop = core.CreateOperator("Dropout", "X", ["Y", "mask"], is_test=0, random_seed=3)
+    masks = []
+    for runs in (1, 2, 2):
+        assert workspace.RunOperatorMultiple(drop, runs) is True
+        masks.append(workspace.FetchBlob("mask"))
+    assert not np.array_equal(masks[0], masks[1])  # the random numbers went on
+    np.testing.assert_array_equal(masks[1], masks[2])  # of a new object each time
+    with pytest.raises(ValueError, match="must be of type OperatorDef"):
+        workspace.RunOperatorMultiple("Dropout", 2)
+
+
+def test_a_blob_deleted_behind_a_net():
+    net = core.Net("net")
+    net.Relu("X", "Y")
+    workspace.FeedBlob("X", np.ones(1, np.float32))
+    workspace.CreateNet(net)
+    del workspace.blobs["X"]
+    with pytest.raises(RuntimeError, match="op Relu: blob 'X' must hold a tensor, but it is empty"):
+        workspace.RunNet(net)
 
 
 def test_nets():

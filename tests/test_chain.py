@@ -10,7 +10,7 @@ from masked import Masked, error, rounding, trained
 from torch import nn
 
 import thinned
-from thinned.batchwise import Chain, SubmatrixGrad
+from thinned.batchwise import Chain, SubmatrixGrad, _linear
 from thinned.batchwise._structure import ELEMENTWISE
 
 EXACT = 1e-10
@@ -160,6 +160,27 @@ def test_float32_is_as_exact_as_torch(groups) -> None:
         run(net, x, False), run(theirs, x, True), run(oracle, x.double(), True), strict=True
     ):
         assert rounding(ours, wanted) <= 2 * rounding(torchs, wanted)
+
+
+@pytest.mark.parametrize("frozen", [None, 0, 1, 2, 5, 7])
+@pytest.mark.parametrize("wants_input", [False, True])
+@pytest.mark.parametrize("rows", [7, 300])  # around what is a large batch
+def test_products_in_one_go(rows, wants_input, frozen) -> None:
+    """What only ReLUs separate is one step of autograd in small batches, and several in large ones."""
+    torch.manual_seed(0)
+    layers = [nn.Dropout(0.2), nn.Linear(9, 14), nn.ReLU(), nn.Dropout(0.5), nn.Linear(14, 12, bias=False), nn.ReLU()]
+    layers += [nn.Dropout(0.3), nn.Linear(12, 10), nn.ReLU(), nn.Tanh(), nn.Dropout(0.5), nn.Linear(10, 8), nn.ReLU()]
+    net = Chain(*layers, nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 3)).double()
+    for number, parameter in enumerate(net.parameters()):
+        parameter.requires_grad_(number != frozen and (frozen != 7 or number > 6))
+    compare(net, Masked(net), torch.randn(rows, 9, dtype=torch.float64, requires_grad=wants_input))
+
+
+def test_a_large_weight_is_gathered_in_pieces(monkeypatch) -> None:
+    monkeypatch.setattr(_linear, "PIECE", 64)
+    for options in ({}, {"groups": 3}):
+        net = chain([40, 60, 30, 3], [0.5, 0.5], input_rate=0.2, **options)
+        compare(net, Masked(net), torch.randn(300, 40, dtype=torch.float64, requires_grad=True))
 
 
 # --- ten steps --------------------------------------------------------------------------------------------------------

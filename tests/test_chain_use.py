@@ -1,18 +1,13 @@
-"""`Chain` among the rest of torch: keys, checkpoints, accumulation, copies, hooks, compilers, processes."""
+"""`Chain` among the rest of torch: keys, checkpoints, accumulation, copies, hooks, compilers."""
 
 import copy
 import io
 import itertools
-import os
 import pickle
-import socket
-from pathlib import Path
 
 import pytest
 import torch
 import torch._dynamo.testing
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from masked import Masked, error
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -153,6 +148,24 @@ def test_accumulation_across_patterns_is_dense_and_right() -> None:
         masked(x, 3, step).square().sum().backward()
     assert all(not isinstance(p.grad, SubmatrixGrad) or p.grad.block is None for p in model.parameters())
     same(gradients(model), [p.grad for p in masked.parameters()])
+
+
+def test_gradients_that_are_set_to_zero_stay_sparse() -> None:
+    """And the units that were kept before are frozen all the same."""
+    model, x = net(), data()
+    optimizer = thinned.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for step in range(3):
+        optimizer.zero_grad(set_to_none=False)
+        before = model[1].weight.detach().clone()
+        thinned.keyed(model, 3, step)(x).square().sum().backward()
+        found = model[1].weight.grad
+        assert isinstance(found, SubmatrixGrad)
+        assert found.block is not None
+        wanted = torch.autograd.grad(thinned.keyed(model, 3, step)(x).square().sum(), model[1].weight)[0]
+        assert torch.equal(found.clone(), wanted.clone())
+        optimizer.step()
+        changed = (model[1].weight != before).any(1)
+        assert changed.nonzero().flatten().tolist() == found.place.rows.tolist()
 
 
 def test_one_layer_at_two_places() -> None:
@@ -306,7 +319,7 @@ def test_options_are_set_together_or_not_at_all() -> None:
         assert (model.groups, model.units, model.multiple_of) == (1, "random", 1)
 
 
-# --- compilers and processes ------------------------------------------------------------------------------------------
+# --- compilers ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
@@ -329,36 +342,3 @@ def test_compile(backend) -> None:
     thinned.keyed(model, 3, step)(x).sum().backward()
     same(got, gradients(model))
     assert isinstance(model[1][4].weight.grad, SubmatrixGrad)
-
-
-def _rank(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    model = net()
-    wrapped = nn.parallel.DistributedDataParallel(model)
-    optimizer = thinned.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, dropped="dense")
-    rows = (rank * 6, rank * 6 + 6, 12)
-    for step in range(3):
-        optimizer.zero_grad()
-        thinned.keyed(wrapped, 3, step, batch=rows)
-        wrapped(data()[rows[0] : rows[1]]).square().sum().mul(2).backward()  # DDP averages over the ranks
-        optimizer.step()
-    torch.save([p.detach() for p in model.parameters()], Path(folder) / f"{rank}.pt")
-    dist.barrier()
-    os._exit(0)
-
-
-def test_distributed_data_parallel(tmp_path) -> None:
-    """Plain DDP works: its buckets are dense."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    mp.spawn(_rank, (port, str(tmp_path)), nprocs=2)
-    masked = Masked(net())
-    optimizer = torch.optim.SGD(masked.parameters(), lr=0.1, momentum=0.9)
-    for step in range(3):
-        optimizer.zero_grad()
-        masked(data(), 3, step).square().sum().backward()
-        optimizer.step()
-    for rank in range(2):
-        same(torch.load(tmp_path / f"{rank}.pt", weights_only=True), masked.parameters())

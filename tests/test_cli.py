@@ -119,6 +119,40 @@ def test_one_file_of_cifar(compare, tmp_path):
     assert note in (tmp_path / "runs" / "x" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("flowers.csv", "length,width,kind\n" + "1,2,rose\n3,4,lily\n" * 10), ("rows", "+1 1:1 3:0.5\n-1 2:1\n" * 10)],
+)
+def test_a_table_and_sparse_rows(compare, tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content, encoding="ascii")
+    assert compare("--data", str(path), "--methods", "torch", "--name", "x").exit_code == 0
+    config = json.loads((tmp_path / "runs" / "x" / "config.json").read_text(encoding="utf-8"))
+    assert (config["data"]["name"], config["data"]["train"], config["data"]["test"]) == (path.stem, 16, 4)
+
+
+def test_data_without_classes(compare, tmp_path):
+    path = tmp_path / "numbers.csv"
+    path.write_text("".join(f"{i},{i / 7}\n" for i in range(20)), encoding="ascii")
+    result = compare("--data", str(path))
+    assert result.exit_code == 2
+    assert result.stderr == "Error: `data` must have classes to be compared, but numbers is for regression.\n"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_download_is_told(compare, folder, monkeypatch):
+    def load(name, *, download, on_progress):
+        assert (name, download) == ("mnist", True)
+        on_progress("images.gz", 2**19, 2**20)
+        on_progress("images.gz", 2**20, 2**20)
+        return data.read(folder)
+
+    monkeypatch.setattr(data, "load", load)
+    result = compare("--data", "mnist", "--methods", "none", "--name", "x")
+    assert result.exit_code == 0
+    assert result.stderr == "Downloaded images.gz, 1.0 MiB.\n"
+
+
 def test_one_seed_by_its_number(compare, tmp_path):
     assert compare("--seeds", "7,", "--name", "x", "--methods", "none").exit_code == 0
     config = json.loads((tmp_path / "runs" / "x" / "config.json").read_text(encoding="utf-8"))
@@ -173,7 +207,7 @@ def test_defaults_agree_with_those_of_python(monkeypatch):
         (["--name", "../x"], "but got name='../x'."),
         (
             ["--data", "/nowhere"],
-            "/nowhere must be a folder with the files of MNIST or CIFAR-10, or one .bin file of CIFAR-10, but there is",
+            "/nowhere must be a file or a folder with data, but there is none; check the path.",
         ),
         (["--nonsense"], "No such option '--nonsense'."),
     ],
@@ -287,7 +321,7 @@ def test_info():
 def test_the_examples_of_help_are_commands():
     lines = EXAMPLES.replace("\n    ", " ").splitlines()  # one goes over two lines
     examples = [shlex.split(line) for line in lines if line.startswith("  thinned ")]
-    assert len(examples) == 5
+    assert len(examples) == 7
     for _, command, *arguments in examples:
         thinned.commands[command].make_context(command, arguments)
 

@@ -169,6 +169,7 @@ def test_in_place(p):
             r"must broadcast to the shape of `input`, \(4, 3\), but",
         ),
         ({"replacement": torch.ones(2, 4, 3)}, RangeError, r"must broadcast to .* but got shape \(2, 4, 3\)"),
+        ({"replacement": 1j}, KindError, "must be real for an input of dtype torch.float64, but got 1j"),
         ({"replacement": torch.ones(3) * 1j}, KindError, "must be real for an input of dtype torch.float64"),
         ({"positions": "some"}, RangeError, "`positions` must be 'stored' or 'all', but got positions='some'"),
         ({"seed": 1, "generator": torch.Generator()}, RangeError, "`seed` and `generator` must not both be given"),
@@ -294,6 +295,7 @@ def test_empty_sparse_tensors():
         assert replacement_dropout(empty, 0.5, replacement="mean")._nnz() == 0
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSC tensor support is in beta:UserWarning")
 def test_sparse_tensors_that_are_refused():
     with pytest.raises(KindError, match=r"must be dense, or sparse in COO or CSR form.*with 1 dense axes"):
         replacement_dropout(torch.eye(3).to_sparse(1))

@@ -293,6 +293,10 @@ def test_layers_are_modules(layer):
         made.p = 2
     with pytest.raises(KindError, match="`p` must be a number"):
         layer("0.5")
+    with pytest.raises(KindError, match="`replacement_value` must be an integer, but got 'a' of type str"):
+        layer(0.5, "a")
+    with pytest.raises(RangeError, match=r"`replacement_value` must fit in torch\.int64, but got 9223372036854775808"):
+        layer(0.5, 2**63)
     made.p = 0
     assert made(V, L)[0] is V
 
@@ -378,6 +382,12 @@ def test_subsample_counts_that_are_zero():
     assert got.values.tolist() == [0, 0]
 
 
+def test_subsample_counts_of_more_than_64_bits():
+    counts = torch.full((5,), 2**62)  # a share of 1 / 5 each
+    got = functional.subsample(torch.arange(5), torch.tensor([5]), by="ids", threshold=0.2, counts=counts)
+    assert got.kept.tolist() == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
@@ -391,6 +401,13 @@ def test_subsample_counts_that_are_zero():
         ({"by": "ids", "threshold": "a"}, KindError, "`threshold` must be a number"),
         ({"by": "ids", "threshold": 0.1, "counts": L}, RangeError, "`counts` must have an entry for each id, but 2"),
         ({"by": "ids", "threshold": 0.1, "counts": L.float()}, KindError, "`counts` must be an int32 or int64 tensor"),
+        (
+            {"by": "ids", "threshold": 0.1, "counts": -L},
+            RangeError,
+            "`counts` must not be negative anywhere, but got",
+        ),
+        ({"p": 0.5, "values": V.to("meta")}, RangeError, "`values` must be on the CPU, but got a tensor on meta"),
+        ({"p": 0.5, "lengths": L.to("meta")}, RangeError, "`lengths` must be on the CPU, but got a tensor on meta"),
         ({"p": 0.5, "seed": 1, "generator": torch.Generator()}, RangeError, "must not both be given"),
         ({"p": 0.5, "lengths": torch.tensor([7])}, RangeError, "`lengths` must add up to the number of values, 3"),
     ],

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+import thinned
+
 PATH = Path(__file__).parents[1] / "examples" / "sparse_features.py"
 
 
@@ -45,6 +47,10 @@ def test_missing_features(example, way):
     got = model.without(0, values, lengths, torch.tensor([True, False]))
     want = ([3], [0, 1]) if way == "none" else ([10, 3], [1, 1])
     assert (got[0].tolist(), got[1].tolist()) == want
+
+
+def test_hidden_layers_run_batchwise(example):
+    assert isinstance(example.Model([10], "none", p=0.5, hidden=True).top, thinned.batchwise.Chain)
 
 
 def test_it_runs(example, capsys):

@@ -107,6 +107,35 @@ examples = settings(derandomize=True, deadline=None, max_examples=60)
 
 
 @paths
+def test_jobs_together_are_jobs_alone(path):
+    """Of all sizes and dtypes at once, empty ones among them; large enough for several threads."""
+    jobs = []
+    for number, (shape, dtype) in enumerate(
+        itertools.product([(1, 1), (0, 5), (7, 9), (300, 333), (40,)], cpu.SUBMATRIX_DTYPES)
+    ):
+        matrix = numbers(shape, dtype, number)
+        picks = [choices(n, number)["random"] if n else torch.empty(0, dtype=torch.int64) for n in shape]
+        place = Place(matrix, *picks)
+        jobs.append((matrix, numbers(shape, dtype, number + 50), numbers(place.shape, dtype, number + 99), place))
+    alone, together = ([(m.clone(), s.clone(), b.clone(), p.native) for m, s, b, p in jobs] for _ in range(2))
+    sgd, adam = SgdStep(0.1, 0.9), AdamStep(0.1, 0.9, 0.99, 1e-8, 0, 0.1, 0.01)
+    for few in ([job] for job in alone):
+        carry_out_all(few, sgd, adam, path)
+    carry_out_all(together, sgd, adam, path)
+    for one, other in zip(alone, together, strict=True):
+        assert all(alike(a, b) for a, b in zip(one[:3], other[:3], strict=True))
+
+
+def carry_out_all(jobs, sgd, adam, path):
+    blocks = [(matrix, block, place) for matrix, _, block, place in jobs]
+    cpu.sgd([(matrix, state, block, place, sgd) for matrix, state, block, place in jobs], path)
+    cpu.gather(blocks, path)
+    cpu.scatter_add(blocks, path)
+    moments = [(state, state.abs(), None) for _, state, _, _ in jobs]
+    cpu.adam([(x, m, block, place, adam) for (x, _, block, place), m in zip(jobs, moments, strict=True)], path)
+
+
+@paths
 @dtypes
 def test_gather_and_scatter_add_for_every_choice(path, dtype):
     """All pairs of choices, at the sizes where vectors begin and end. Sums are rounded as torch rounds them."""
@@ -116,12 +145,12 @@ def test_gather_and_scatter_add_for_every_choice(path, dtype):
             place = cpu.place(matrix.tensor, rows, columns)
             wide = reference.gather(matrix.tensor.double().numpy(), as_array(rows), as_array(columns))
             block = Guarded(torch.zeros(wide.shape, dtype=dtype))
-            cpu.gather(matrix.tensor, block.tensor, place, path)
+            cpu.gather([(matrix.tensor, block.tensor, place)], path)
             assert alike(block.tensor, torch.from_numpy(wide).to(dtype))
             assert block.outside_untouched()
             assert alike(matrix.memory, matrix.before)
             addend = Guarded(numbers(wide.shape, dtype, seed=3))
-            cpu.scatter_add(matrix.tensor, addend.tensor, place, path)
+            cpu.scatter_add([(matrix.tensor, addend.tensor, place)], path)
             wanted = numbers((height, width), dtype)
             wanted[np.ix_(*chosen(wanted.shape, rows, columns))] += addend.tensor
             assert alike(matrix.tensor, wanted)
@@ -148,7 +177,7 @@ def test_any_gather(case, dtype, path):
     matrix = Guarded(raw.view(dtype).view(shape))  # nan, inf and -0.0 among them: bits are copied
     wanted = matrix.tensor[np.ix_(*chosen(shape, rows, columns))]
     block = Guarded(torch.zeros(wanted.shape, dtype=dtype))
-    cpu.gather(matrix.tensor, block.tensor, cpu.place(matrix.tensor, rows, columns), path)
+    cpu.gather([(matrix.tensor, block.tensor, cpu.place(matrix.tensor, rows, columns))], path)
     assert alike(block.tensor, wanted)
     assert block.outside_untouched()
 
@@ -158,7 +187,7 @@ def test_vectors_and_tensors_taken_whole(path):
     for shape in [(9,), (1,), (2, 3, 4), (), (2, 1, 8, 8)]:
         matrix = Guarded(numbers(shape, torch.float32))
         block = Guarded(torch.zeros(shape))
-        cpu.gather(matrix.tensor, block.tensor, cpu.place(matrix.tensor, None, None), path)
+        cpu.gather([(matrix.tensor, block.tensor, cpu.place(matrix.tensor, None, None))], path)
         assert alike(block.tensor, matrix.tensor)
         assert block.outside_untouched()
 
@@ -171,7 +200,7 @@ def test_nothing_chosen_is_nothing_done():
         block = submatrix.gather(matrix, place)
         assert 0 in block.shape
         submatrix.scatter_add(matrix, block, place)
-        submatrix.sgd(matrix, None, block, place, SgdStep(0.1))
+        submatrix.sgd([(matrix, None, block, place, SgdStep(0.1))])
         assert alike(matrix, before)
 
 
@@ -233,7 +262,7 @@ def check_sgd(shape, rows, columns, dtype, options, path, lr=0.1):
     index = as_array(rows), as_array(columns)
     oracle = reference.sgd(doubles(parameter.tensor), doubles(state), doubles(block.tensor), *index, step)
     theirs = sgd_by_torch(parameter.tensor, state, gradient, options, lr)
-    cpu.sgd(parameter.tensor, state, block.tensor, cpu.place(parameter.tensor, rows, columns), step, path)
+    cpu.sgd([(parameter.tensor, state, block.tensor, cpu.place(parameter.tensor, rows, columns), step)], path)
     assert parameter.outside_untouched(rows, columns)
     assert alike(block.memory, block.before)
     assert close(parameter.tensor[at], theirs[0][at], oracle[0][at])
@@ -268,7 +297,7 @@ def check_adam(shape, rows, columns, dtype, options, path, lr=0.1, count=3):
         doubles(parameter.tensor), tuple(map(doubles, moments)), doubles(block.tensor), *index, step
     )
     theirs = adam_by_torch(parameter.tensor, moments, gradient, options, lr, count)
-    cpu.adam(parameter.tensor, moments, block.tensor, cpu.place(parameter.tensor, rows, columns), step, path)
+    cpu.adam([(parameter.tensor, moments, block.tensor, cpu.place(parameter.tensor, rows, columns), step)], path)
     assert parameter.outside_untouched(rows, columns)
     assert alike(block.memory, block.before)
     assert close(parameter.tensor[at], theirs[0][at], oracle[0][at])
@@ -321,7 +350,7 @@ def test_nan_and_inf_are_as_torch_has_them(path, dtype, amsgrad):
     theirs, moments = adam_by_torch(torch.ones_like(gradient), state, gradient, options, 0.1, 2)
     ours, mine = torch.ones_like(gradient), tuple(moment if moment is None else moment.clone() for moment in state)
     step = AdamStep(0.1, 0.9, 0.999, 1e-8, 0.0, 1 - 0.9**2, 1 - 0.999**2)
-    cpu.adam(ours, mine, gradient, cpu.place(ours, None, None), step, path)
+    cpu.adam([(ours, mine, gradient, cpu.place(ours, None, None), step)], path)
     for a, b in zip((ours, *mine), (theirs, *moments), strict=True):
         if a is not None:
             torch.testing.assert_close(a, b, equal_nan=True, rtol=1e-2, atol=0)
@@ -348,11 +377,13 @@ def test_threads_do_not_matter(path, dtype, threads):
         threads(count)
         parameter, momentum = numbers(shape, dtype), numbers(shape, dtype, seed=1)
         place, block = cpu.place(parameter, rows, columns), torch.empty(150, 200, dtype=dtype)
-        cpu.gather(parameter, block, place, path)
-        cpu.scatter_add(parameter, block, place, path)
-        cpu.sgd(parameter, momentum, block, place, SgdStep(0.1, **options), path)
+        cpu.gather([(parameter, block, place)], path)
+        cpu.scatter_add([(parameter, block, place)], path)
+        cpu.sgd([(parameter, momentum, block, place, SgdStep(0.1, **options))], path)
         second = momentum.abs()
-        cpu.adam(parameter, (momentum, second, None), block, place, AdamStep(0.1, 0.9, 0.99, 1e-8, 0, 0.1, 0.01), path)
+        cpu.adam(
+            [(parameter, (momentum, second, None), block, place, AdamStep(0.1, 0.9, 0.99, 1e-8, 0, 0.1, 0.01))], path
+        )
         results.append((block, parameter, momentum, second))
     for result in results[1:]:
         assert all(alike(a, b) for a, b in zip(result, results[0], strict=True))
@@ -378,8 +409,8 @@ def test_the_tensor_form_is_the_same(case, dtype, data):
             place = Place(matrix, rows, columns)
             found = submatrix.gather(matrix, place)
             submatrix.scatter_add(matrix, block, place)
-            submatrix.sgd(matrix, momentum, block, place, sgd)
-            submatrix.adam(matrix, moments, block, place, adam_step)
+            submatrix.sgd([(matrix, momentum, block, place, sgd)])
+            submatrix.adam([(matrix, moments, block, place, adam_step)])
         else:
             found = tensor.gather(matrix, rows, columns)
             tensor.scatter_add(matrix, block, rows, columns)
@@ -408,7 +439,7 @@ def test_layouts_and_dtypes_that_have_no_kernel(form):
     assert alike(block, values[at])
     assert alike(submatrix.gather(matrix, place, torch.zeros(3, 3, dtype=dtype)), block)
     submatrix.scatter_add(matrix, block, place)
-    submatrix.sgd(matrix, None, block, place, SgdStep(lr=0.5))
+    submatrix.sgd([(matrix, None, block, place, SgdStep(lr=0.5))])
     values[at] *= 1.5
     torch.testing.assert_close(matrix, values)
 
@@ -416,7 +447,9 @@ def test_layouts_and_dtypes_that_have_no_kernel(form):
 def test_state_of_another_dtype_is_no_memory_of_the_kernels():
     """A module that is cast leaves the state of its optimizer as it was."""
     parameter, momentum = numbers((3, 9), torch.float64), Guarded(torch.zeros(3, 9))
-    submatrix.sgd(parameter, momentum.tensor, torch.ones(3, 9).double(), Place(parameter), SgdStep(0.1, momentum=0.9))
+    submatrix.sgd(
+        [(parameter, momentum.tensor, torch.ones(3, 9).double(), Place(parameter), SgdStep(0.1, momentum=0.9))]
+    )
     assert torch.equal(momentum.tensor, torch.ones(3, 9))
     assert momentum.outside_untouched()
 
@@ -429,8 +462,8 @@ def test_versions_are_counted():
     moments = torch.zeros(3, 9), torch.zeros(3, 9), None
     for change in (
         lambda: submatrix.scatter_add(matrix, block, place),
-        lambda: submatrix.sgd(matrix, None, block, place, SgdStep(0.1)),
-        lambda: submatrix.adam(matrix, moments, block, place, AdamStep(0.1, 0.9, 0.99, 1e-8, 0, 0.1, 0.01)),
+        lambda: submatrix.sgd([(matrix, None, block, place, SgdStep(0.1))]),
+        lambda: submatrix.adam([(matrix, moments, block, place, AdamStep(0.1, 0.9, 0.99, 1e-8, 0, 0.1, 0.01))]),
     ):
         saved = (torch.ones(3, 9, requires_grad=True) * matrix).sum()
         before = matrix._version
@@ -461,7 +494,7 @@ def test_places():
         (lambda m: submatrix.gather(torch.empty(5, 5), Place(m)), r"shape \(4, 5\), but got \(5, 5\)\."),
         (lambda m: submatrix.gather(m, Place(m), torch.empty(3)), r"The block must have .* got \(3,\)\."),
         (
-            lambda m: submatrix.sgd(m, torch.empty(2, 5), m, Place(m), SgdStep(0.1, 0.9)),
+            lambda m: submatrix.sgd([(m, torch.empty(2, 5), m, Place(m), SgdStep(0.1, 0.9))]),
             r"must have shape \(4, 5\), but got \(2, 5\)\.",
         ),
     ],

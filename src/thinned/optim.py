@@ -63,22 +63,27 @@ class _Thinned(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        updates = []
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, self.state[parameter], group, *_block(parameter, group["dropped"]))
+                grad = parameter.grad
+                if grad is not None:
+                    block, place = _block(parameter, grad, group["dropped"])
+                    updates.append(self._update(parameter, self.state[parameter], group, block, place))
+        self._carry_out(updates)
         return loss
 
     def _update(
         self, parameter: Tensor, state: dict[str, Any], group: dict[str, Any], block: Tensor, place: Place
-    ) -> None:
+    ) -> Any:
+        raise NotImplementedError
+
+    def _carry_out(self, updates: list[Any]) -> None:
         raise NotImplementedError
 
 
-def _block(parameter: Tensor, dropped: str) -> tuple[Tensor, Place]:
+def _block(parameter: Tensor, grad: Tensor, dropped: str) -> tuple[Tensor, Place]:
     """Return what a parameter is to be updated with, and where."""
-    grad = parameter.grad
-    assert grad is not None
     if isinstance(grad, SubmatrixGrad):
         if grad.block is not None and grad.place is not None and dropped == "freeze" and not grad.is_complex():
             return grad.block, grad.place
@@ -140,7 +145,7 @@ class SGD(_Thinned, torch.optim.SGD):
 
     def _update(
         self, parameter: Tensor, state: dict[str, Any], group: dict[str, Any], block: Tensor, place: Place
-    ) -> None:
+    ) -> submatrix.SgdUpdate:
         momentum, dampening = group["momentum"], group["dampening"]
         buffer = state.get("momentum_buffer")
         if momentum and buffer is None:
@@ -153,7 +158,10 @@ class SGD(_Thinned, torch.optim.SGD):
             buffer = None
         if parameter.is_complex():
             parameter, buffer, block = _real(parameter, buffer, block)
-        submatrix.sgd(parameter, buffer, block, place, numbers)
+        return parameter, buffer, block, place, numbers
+
+    def _carry_out(self, updates: list[submatrix.SgdUpdate]) -> None:
+        submatrix.sgd(updates)
 
 
 class _Moments(_Thinned):
@@ -161,7 +169,7 @@ class _Moments(_Thinned):
 
     def _update(
         self, parameter: Tensor, state: dict[str, Any], group: dict[str, Any], block: Tensor, place: Place
-    ) -> None:
+    ) -> submatrix.AdamUpdate:
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32)
             state["exp_avg"], state["exp_avg_sq"] = _zeros(parameter), _zeros(parameter)
@@ -183,8 +191,11 @@ class _Moments(_Thinned):
         )
         moments = state["exp_avg"], state["exp_avg_sq"], state["max_exp_avg_sq"] if group["amsgrad"] else None
         if parameter.is_complex():
-            parameter, block, *moments = _real(parameter, block, *moments)
-        submatrix.adam(parameter, moments, block, place, numbers)
+            (parameter, block), moments = _real(parameter, block), _real(*moments)
+        return parameter, moments, block, place, numbers
+
+    def _carry_out(self, updates: list[submatrix.AdamUpdate]) -> None:
+        submatrix.adam(updates)
 
 
 class Adam(_Moments, torch.optim.Adam):

@@ -3,6 +3,8 @@
 Everything here is outside autograd.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -29,15 +31,19 @@ class Place:
         torch.Size([2, 5])
     """
 
+    __slots__ = ("columns", "matrix_shape", "native", "rows", "shape")
+
     def __init__(self, matrix: Tensor, rows: Tensor | None = None, columns: Tensor | None = None) -> None:
-        rows, columns = (None if index is None else index.contiguous() for index in (rows, columns))
-        self.rows, self.columns = rows, columns
-        self.native = cpu.place(matrix, rows, columns) if matrix.is_cpu else None
-        self.matrix_shape = self.shape = matrix.shape
+        self.rows = None if rows is None else rows.contiguous()
+        self.columns = None if columns is None else columns.contiguous()
+        self.native = cpu.place(matrix, self.rows, self.columns) if matrix.is_cpu else None
+        self.matrix_shape = matrix.shape
+        sizes = [*matrix.shape]
         if rows is not None:
-            self.shape = torch.Size((rows.shape[0], *self.shape[1:]))
+            sizes[0] = len(rows)
         if columns is not None:
-            self.shape = torch.Size((self.shape[0], columns.shape[0]))
+            sizes[1] = len(columns)
+        self.shape = torch.Size(sizes)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Place):
@@ -96,8 +102,39 @@ def gather(matrix: Tensor, place: Place, block: Tensor | None = None) -> Tensor:
     native = _native(place, block, matrix)
     if native is None:
         return block.copy_(tensor.gather(matrix, place.rows, place.columns))
-    cpu.gather(matrix, block, native)
+    cpu.gather([(matrix, block, native)])
     return block
+
+
+def gather_each(matrices: Sequence[Tensor], places: Sequence[Place]) -> list[Tensor]:
+    """Return submatrices of several matrices as dense blocks; small ones take less time together than one by one.
+
+    Args:
+        matrices: tensors of the shapes that the places are made for.
+        places: of the submatrices.
+
+    Returns:
+        The blocks.
+
+    Example:
+        >>> matrix, vector, index = torch.arange(6.0).view(2, 3), torch.arange(3.0), torch.tensor([0, 2])
+        >>> gather_each([matrix, vector], [Place(matrix, columns=index), Place(vector, index)])
+        [tensor([[0., 2.],
+                [3., 5.]]), tensor([0., 2.])]
+    """
+    native: list[cpu.Block] = []
+    blocks = []
+    for matrix, place in zip(matrices, places, strict=True):
+        block = torch.empty(place.shape, dtype=matrix.dtype, device=matrix.device)
+        at = _native(place, block, matrix)
+        if at is None:
+            block.copy_(tensor.gather(matrix, place.rows, place.columns))
+        else:
+            native.append((matrix, block, at))
+        blocks.append(block)
+    if native:
+        cpu.gather(native)
+    return blocks
 
 
 def fresh(shape: tuple[int, ...], like: Tensor) -> Tensor:
@@ -133,62 +170,63 @@ def scatter_add(matrix: Tensor, block: Tensor, place: Place) -> None:
     """
     native = _native(place, block, matrix)
     if native is not None:
-        cpu.scatter_add(matrix, block, native)
+        cpu.scatter_add([(matrix, block, native)])
         torch.autograd.graph.increment_version(matrix)  # the kernel writes behind torch's back
     else:
         tensor.scatter_add(matrix, block, place.rows, place.columns)
 
 
-def sgd(parameter: Tensor, momentum: Tensor | None, gradient: Tensor, place: Place, step: SgdStep) -> None:
-    """Make one step of SGD on a submatrix of a parameter and of its momentum; the rest stays as it is.
+SgdUpdate = tuple[Tensor, Tensor | None, Tensor, Place, SgdStep]
+AdamUpdate = tuple[Tensor, tuple[Tensor, Tensor, Tensor | None], Tensor, Place, AdamStep]
+
+
+def sgd(updates: Sequence[SgdUpdate]) -> None:
+    """Make one step of SGD on submatrices of parameters and of their momentum; the rest stays as it is.
 
     Args:
-        parameter: tensor of the shape that the place is made for.
-        momentum: like the parameter; None for SGD without.
-        gradient: block of the submatrix's gradient.
-        place: of the submatrix.
-        step: the numbers.
+        updates: tuples of the parameter, its momentum (None for SGD without), the block of its gradient, the block's
+            place, and the numbers of the step. No parameter may come twice.
 
     Example:
         >>> parameter = torch.ones(3)
-        >>> sgd(parameter, None, torch.ones(1), Place(parameter, torch.tensor([1])), SgdStep(lr=0.5))
+        >>> sgd([(parameter, None, torch.ones(1), Place(parameter, torch.tensor([1])), SgdStep(lr=0.5))])
         >>> parameter
         tensor([1.0000, 0.5000, 1.0000])
     """
-    native = _native(place, gradient, parameter, *(() if momentum is None else (momentum,)))
-    if native is not None:
-        cpu.sgd(parameter, momentum, gradient, native, step)
-        torch.autograd.graph.increment_version(parameter)
-    else:
-        tensor.sgd(parameter, momentum, gradient, place.rows, place.columns, step)
+    native: list[cpu.SgdUpdate] = []
+    for parameter, momentum, gradient, place, step in updates:
+        at = _native(place, gradient, parameter, *(() if momentum is None else (momentum,)))
+        if at is not None:
+            native.append((parameter, momentum, gradient, at, step))
+        else:
+            tensor.sgd(parameter, momentum, gradient, place.rows, place.columns, step)
+    if native:
+        cpu.sgd(native)
+        torch.autograd.graph.increment_version([update[0] for update in native])
 
 
-def adam(
-    parameter: Tensor,
-    moments: tuple[Tensor, Tensor, Tensor | None],
-    gradient: Tensor,
-    place: Place,
-    step: AdamStep,
-) -> None:
-    """Make one step of Adam or AdamW on a submatrix of a parameter and of its moments; the rest stays as it is.
+def adam(updates: Sequence[AdamUpdate]) -> None:
+    """Make one step of Adam or AdamW on submatrices of parameters and of their moments; the rest stays as it is.
 
     Args:
-        parameter: tensor of the shape that the place is made for.
-        moments: the first, the second, and the largest second ones so far (None without), like the parameter.
-        gradient: block of the submatrix's gradient.
-        place: of the submatrix.
-        step: the numbers.
+        updates: tuples of the parameter, its moments (the first, the second, and the largest second ones so far, or
+            None), the block of its gradient, the block's place, and the numbers of the step. No parameter may come
+            twice.
 
     Example:
         >>> parameter, moments = torch.ones(3), (torch.zeros(3), torch.zeros(3), None)
         >>> numbers = AdamStep(0.5, 0.9, 0.999, 0.0, 0.0, correction1=1 - 0.9, correction2=1 - 0.999)
-        >>> adam(parameter, moments, torch.ones(1), Place(parameter, torch.tensor([1])), numbers)
+        >>> adam([(parameter, moments, torch.ones(1), Place(parameter, torch.tensor([1])), numbers)])
         >>> parameter
         tensor([1.0000, 0.5000, 1.0000])
     """
-    native = _native(place, gradient, parameter, *(moment for moment in moments if moment is not None))
-    if native is not None:
-        cpu.adam(parameter, moments, gradient, native, step)
-        torch.autograd.graph.increment_version(parameter)
-    else:
-        tensor.adam(parameter, moments, gradient, place.rows, place.columns, step)
+    native: list[cpu.AdamUpdate] = []
+    for parameter, moments, gradient, place, step in updates:
+        at = _native(place, gradient, parameter, *(moment for moment in moments if moment is not None))
+        if at is not None:
+            native.append((parameter, moments, gradient, at, step))
+        else:
+            tensor.adam(parameter, moments, gradient, place.rows, place.columns, step)
+    if native:
+        cpu.adam(native)
+        torch.autograd.graph.increment_version([update[0] for update in native])

@@ -65,6 +65,8 @@ EXAMPLES = """\b
 Examples:
   thinned compare
   thinned compare --data mnist-folder --hidden 800,800 --batch-size 100
+  thinned compare --data mnist --hidden 800,800 --epochs 10
+  thinned compare --data table.csv
   thinned compare --data artificial --examples 10000 --hidden 1000,1000,1000 --input-p 0.5
   thinned compare --methods torch,batchwise --groups 10 --units slice --optimizer adamw
 
@@ -79,8 +81,8 @@ Graham et al. on MNIST, in 40 epochs:
 @click.option(
     "--data",
     default="digits",
-    metavar="digits|artificial|PATH",
-    help="Embedded digits; made-up data; or a folder with the files of MNIST or CIFAR-10.",
+    metavar="NAME|PATH",
+    help="digits, artificial, mnist or fashion-mnist; or a file or folder: CIFAR-10, LIBSVM, .npz, a table.",
 )
 @click.option(
     "--examples", type=int, show_default="100000", help="Examples to train on, of artificial data; a tenth to test on."
@@ -217,7 +219,12 @@ def _load(name: str, examples: int | None) -> "Dataset":
         if name != "artificial":
             raise RangeError(f"`examples` must be left out except for artificial data, but got examples={examples}.")
         return data.artificial.make(examples)
-    return data.load(name) if name in data.MADE else data.read(name)
+
+    def tell(file: str, done: int, size: int) -> None:
+        if done == size:
+            click.echo(f"Downloaded {file}, {size / 2**20:.1f} MiB.", err=True)
+
+    return data.load(name, download=name in data.download.SOURCES, on_progress=tell).dense()
 
 
 def _integers(text: str, name: str) -> tuple[int, ...]:

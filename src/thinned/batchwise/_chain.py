@@ -1,7 +1,8 @@
 """Chains of layers that compute only the units that dropout keeps."""
 
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,28 +12,33 @@ from torch.nn import functional
 from thinned import _check, submatrix
 from thinned._errors import RangeError
 from thinned.batchwise._gradient import SubmatrixGrad
-from thinned.batchwise._linear import check_no_transforms, product
-from thinned.batchwise._structure import Thinning, decide, leaves, watched
+from thinned.batchwise._linear import autocasts, check_no_transforms, groups_of, product
+from thinned.batchwise._products import Factor, products
+from thinned.batchwise._runs import SCALE, Product, Run, parts
+from thinned.batchwise._structure import leaves, watched
 from thinned.kernels import cpu
 from thinned.masks import units_kept
 from thinned.nn import Dropout
 from thinned.ops import PENDING, as_int, draw
+from thinned.submatrix import Place
 
 STYLES = ("random", "slice")
 CPU = torch.device("cpu")
+# Below this, products are so short that gathering again in backward shows, and activations so small that they hardly
+# count: blocks are kept then.
+LARGE_BATCH = 256
 
 
-@dataclass(frozen=True)
-class Units:
+class Units(NamedTuple):
     """The units that one dropout layer keeps in one forward pass.
 
     Attributes:
-        index: for each group that has rows at hand, their int64 indices, ascending.
+        chosen: for each group that has rows at hand, their int64 indices, ascending.
         bounds: where in the batch each group begins, and where the last one ends.
         scale: of what is kept.
     """
 
-    index: tuple[Tensor, ...]
+    chosen: tuple[Tensor, ...]
     bounds: tuple[int, ...]
     scale: float
 
@@ -42,7 +48,7 @@ class _Pick(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, vector: Tensor, rows: Tensor) -> Tensor:
-        ctx.vector, ctx.place = vector, submatrix.Place(vector, rows)
+        ctx.vector, ctx.place = vector, Place(vector, rows)
         return submatrix.gather(vector, ctx.place)
 
     @staticmethod
@@ -121,132 +127,160 @@ class Chain(nn.Sequential):
         Returns:
             Tensor of shape (batch, ..., outputs).
         """
-        program = self._program()
-        if not program.active:
+        parts = self._parts()
+        if not parts:
             return super().forward(input)  # type: ignore[no-any-return]
-        return self._thinned(program, input)
+        x = input
+        for part in parts:
+            x = self._thinned(part, x) if isinstance(part, Run) else part(x)
+        return x
 
-    def _program(self) -> "_Program":
-        """Return what is to be done now; worked out anew when a layer, a hook, a rate or a mode has changed."""
+    def _parts(self) -> list[nn.Module | Run]:
+        """Return what is to be done now; worked out anew when a layer, a hook, a rate or a mode has changed.
+
+        Nothing is in it if no dropout layer can be thinned.
+        """
         layers = [module for _, module in leaves(self)]
         signs: list[Any] = [self.groups]
         for layer in layers:
             signs += (layer, layer.__class__, watched(layer))  # a parametrization changes the class
             if isinstance(layer, Dropout):
                 signs.append(layer.p if layer.training else 0.0)
-        program: _Program | None = self.__dict__.get("_last_program")
-        if program is None or program.signs != signs:
-            program = self.__dict__["_last_program"] = _Program(signs, layers, self.groups)
-        return program
+        known: tuple[list[Any], list[nn.Module | Run]] | None = self.__dict__.get("_known")
+        if known is None or known[0] != signs:
+            found = parts(layers, self.groups)
+            known = signs, found if any(isinstance(part, Run) for part in found) else []
+            self.__dict__["_known"] = known
+        return known[1]
 
     @_disable_dynamo
-    def _thinned(self, program: "_Program", x: Tensor) -> Tensor:
+    def _thinned(self, run: Run, input: Tensor) -> Tensor:
+        """Do what the layers of a run do, with the units that are kept."""
         check_no_transforms()
-        kept: Units | None = None  # the units that x holds; None for all
-        scale = 1.0  # what x is still to be multiplied with
-        drawn: list[nn.Module] = []  # the dropout layers since the last product
-        for place, layer in enumerate(program.layers):
-            target = program.computed_by.get(place)
-            if target is not None:
-                chosen = self._draw(program.layers[target.site], target.units, x)
-                x = _multiply(layer, x, chosen, kept, scale)
-                _mark([*drawn, program.layers[target.site]], x)
-                kept, scale, drawn = chosen, 1.0, []
-            elif place in program.active:
-                found = program.active[place]
-                if found.before is None:
-                    kept = self._draw(layer, found.units, x)
-                    x = _pick_inputs(x, kept, found.units)
-                    drawn = [layer]
-                assert kept is not None
-                if found.after == place + 1:
-                    scale = kept.scale  # the product takes it along
-                else:
-                    x = x * kept.scale
-            elif kept is not None and isinstance(layer, nn.Linear):
-                x = _multiply(layer, x, None, kept, scale)
-                _mark(drawn, x)
-                kept, scale, drawn = None, 1.0, []
-            elif kept is not None and isinstance(layer, nn.BatchNorm1d):
-                x = _batch_norm(layer, x, kept.index[0])
-            else:
-                x = layer(x)
-        return x
-
-    def _draw(self, site: nn.Module, units: int, x: Tensor) -> Units:
-        """Draw the units that a dropout layer keeps, for the rows of x."""
-        assert isinstance(site, Dropout)
-        rows = x.shape[0] if x.dim() > 1 else 1
-        if site._key is not None:
-            seed, stream, window = site._key.take(torch.Size((rows, units)))
+        _check_input(run, input)
+        x = input if input.dim() == 2 else input.reshape(-1, run.features)
+        kept = self._draw(run, input)
+        if run.picks:
+            x = _pick_inputs(x, kept[0])
+            x = _between(run.lead, x, kept[0])
+        if len(x) < LARGE_BATCH and self.groups == 1 and not autocasts(x):
+            x = _small(run, x, kept)
         else:
-            seed, stream, window = as_int(draw(x.device if x.is_cuda else CPU)), 0, None
-        total, start = (window.shape[0], window.start[0]) if window else (rows, 0)
-        k = units_kept(units, site.p, self.multiple_of)
-        index = cpu.units(units, k, self.groups, seed, stream, self.units == "slice")
-        index = index if x.is_cpu else index.to(x.device)
-        if self.groups == 1:
-            return Units((index[0],), (0, rows), units / k)
-        first = start * self.groups // max(total, 1)
-        last = max(start + rows - 1, start) * self.groups // max(total, 1)
-        edges = (-(-group * total // self.groups) - start for group in range(first + 1, last + 1))
-        return Units(index[first : last + 1].unbind(), (0, *edges, rows), units / k)
+            x = _large(run, x, kept)
+        return x if input.dim() == 2 else x.view(*input.shape[:-1], x.shape[-1])
+
+    def _draw(self, run: Run, input: Tensor) -> list[Units]:
+        """Draw the units that the sites of a run keep."""
+        rows, each = (1, 1) if input.dim() == 1 else (input.shape[0], math.prod(input.shape[1:-1]))
+        drawn: int | None = None  # one word for all sites without a key
+        result = []
+        for number, (site, units) in enumerate(run.sites):
+            window = None
+            if site._key is not None:
+                seed, stream, window = site._key.take(torch.Size((rows, units)))
+            else:
+                if drawn is None:
+                    drawn = as_int(draw(input.device if input.is_cuda else CPU))
+                seed, stream = drawn, number
+            k = units_kept(units, site.p, self.multiple_of)
+            index = cpu.units(units, k, self.groups, seed, stream, self.units == "slice")
+            index = index if input.is_cpu else index.to(input.device)
+            if self.groups == 1:
+                result.append(Units((index[0],), (0, each * rows), units / k))
+                continue
+            total, start = (window.shape[0], window.start[0]) if window else (rows, 0)
+            first = start * self.groups // max(total, 1)
+            last = max(start + rows - 1, start) * self.groups // max(total, 1)
+            edges = (-(-group * total // self.groups) - start for group in range(first + 1, last + 1))
+            bounds = (0, *(each * edge for edge in edges), each * rows)
+            result.append(Units(index[first : last + 1].unbind(), bounds, units / k))
+        return result
 
 
-def _multiply(layer: nn.Module, x: Tensor, chosen: Units | None, kept: Units | None, scale: float) -> Tensor:
-    """Apply a linear layer: compute the units `chosen`, given the units `kept`."""
-    assert isinstance(layer, nn.Linear)
-    if x.dim() == 1:
-        return _multiply(layer, x.unsqueeze(0), chosen, kept, scale).squeeze(0)
-    bounds = chosen.bounds if chosen else kept.bounds if kept else (0, len(x))
+def _check_input(run: Run, input: Tensor) -> None:
+    if input.dim() == 0 or input.shape[-1] != run.features:
+        raise RangeError(f"`input` must have {run.features} features, but got shape {tuple(input.shape)}.")
+    if run.normalises and input.dim() != 2:
+        raise RangeError(f"A BatchNorm1d in a chain must get an input of 2 axes, but got shape {tuple(input.shape)}.")
+
+
+def _small(run: Run, x: Tensor, kept: list[Units]) -> Tensor:
+    """Compute the products of a run for a small batch: those that only a ReLU separates in one go."""
+    factors: list[Factor] = []
+    sites = [run.sites[0][0]] if run.picks else []
+    for p in run.products:
+        weight, bias = p.linear.weight, p.linear.bias
+        rows = None if p.rows is None else kept[p.rows].chosen[0]
+        columns = None if p.columns is None else kept[p.columns].chosen[0]
+        bias_place = None if rows is None or bias is None else Place(bias, rows)
+        factors.append(Factor(weight, bias, Place(weight, rows, columns), bias_place, _scale(p, kept), p.relu))
+        if p.rows is not None:
+            sites.append(run.sites[p.rows][0])
+        if p.rows is None or p.layers:
+            x = products(x, factors)
+            _mark(sites, x)
+            factors, sites = [], []
+            if p.rows is not None:
+                x = _between(p.layers, x, kept[p.rows])
+    return x
+
+
+def _large(run: Run, x: Tensor, kept: list[Units]) -> Tensor:
+    """Compute the products of a run one by one, so that no block of a weight is kept."""
+    bounds = kept[0].bounds
     everything = (None,) * (len(bounds) - 1)
-    rows, columns = chosen.index if chosen else everything, kept.index if kept else everything
-    if x.shape[-1] != (kept.index[0].shape[0] if kept else layer.in_features):
-        raise RangeError(f"`input` must have {layer.in_features} features, but got shape {tuple(x.shape)}.")
-    return product(x, layer.weight, layer.bias, rows, columns, scale, bounds)
+    sites = [run.sites[0][0]] if run.picks else []
+    for p in run.products:
+        weight, bias = p.linear.weight, p.linear.bias
+        rows = everything if p.rows is None else kept[p.rows].chosen
+        columns = everything if p.columns is None else kept[p.columns].chosen
+        x = product(x, weight, bias, groups_of(weight, bias, rows, columns, bounds), _scale(p, kept))
+        if p.rows is not None:
+            sites.append(run.sites[p.rows][0])
+        _mark(sites, x)
+        sites = []
+        if p.relu:
+            x = functional.relu(x)
+        if p.rows is not None:
+            x = _between(p.layers, x, kept[p.rows])
+    return x
 
 
-class _Program:
-    """What a chain does in one mode, for given layers and rates."""
-
-    def __init__(self, signs: list[Any], layers: list[nn.Module], groups: int) -> None:
-        self.signs, self.layers = signs, layers
-        self.active: dict[int, Thinning] = {}
-        for place, layer in enumerate(layers):
-            if isinstance(layer, Dropout) and layer.training and 0.0 < layer.p < 1.0:
-                found = decide(layers, place, groups)
-                if isinstance(found, Thinning):
-                    self.active[place] = found
-        self.computed_by = {found.before: found for found in self.active.values() if found.before is not None}
+def _scale(p: Product, kept: list[Units]) -> float:
+    return kept[p.columns].scale if p.scaled and p.columns is not None else 1.0
 
 
-def _mark(sites: list[nn.Module], output: Tensor) -> None:
+def _between(layers: Sequence[nn.Module | None], x: Tensor, kept: Units) -> Tensor:
+    """Apply the layers between two products to the units that are kept."""
+    for layer in layers:
+        if layer is SCALE:
+            x = x * kept.scale
+        elif isinstance(layer, nn.BatchNorm1d):
+            x = _batch_norm(layer, x, kept.chosen[0])
+        else:
+            x = layer(x)
+    return x
+
+
+def _mark(sites: Sequence[Dropout], output: Tensor) -> None:
     """Note that a forward under the sites' keys waits for the backward of a product; see `Key`."""
-    waiting = [site._key.pending for site in sites if isinstance(site, Dropout) and site._key is not None]
-    node = output.grad_fn
-    if not waiting or node is None or torch._C._current_graph_task_id() != -1:
-        return
-    if output.dim() != 2:
-        node = node.next_functions[0][0]  # below the view of the product, whose backward takes the note away
-    assert node is not None
-    node.metadata[PENDING] = waiting  # type: ignore[index]
+    waiting = [site._key.pending for site in sites if site._key is not None]
+    if waiting and output.grad_fn is not None and torch._C._current_graph_task_id() == -1:
+        output.grad_fn.metadata[PENDING] = waiting  # type: ignore[index]
 
 
-def _pick_inputs(x: Tensor, kept: Units, units: int) -> Tensor:
-    """Return the kept features of an input, group by group."""
-    if x.shape[-1] != units:
-        raise RangeError(f"`input` must have {units} features, but got shape {tuple(x.shape)}.")
-    if len(kept.index) == 1 and x.dim() == 2 and not x.requires_grad:
-        return submatrix.gather(x, submatrix.Place(x, columns=kept.index[0]))  # faster than `index_select`
-    groups = zip(kept.index, kept.bounds, kept.bounds[1:], strict=False)
-    parts = [(x if len(kept.index) == 1 else x[first:last]).index_select(-1, index) for index, first, last in groups]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def _pick_inputs(x: Tensor, kept: Units) -> Tensor:
+    """Return the kept features of an input of two axes, group by group."""
+    if len(kept.chosen) > 1:
+        groups = zip(kept.chosen, kept.bounds, kept.bounds[1:], strict=False)
+        return torch.cat([x[first:last].index_select(1, index) for index, first, last in groups])
+    if x.requires_grad:
+        return x.index_select(1, kept.chosen[0])
+    return submatrix.gather(x, Place(x, columns=kept.chosen[0]))  # faster than `index_select`
 
 
 def _batch_norm(layer: nn.BatchNorm1d, x: Tensor, units: Tensor) -> Tensor:
     """Normalise the kept units, and keep running statistics of them."""
-    if x.dim() != 2:
-        raise RangeError(f"A BatchNorm1d in a chain must get an input of 2 axes, but got shape {tuple(x.shape)}.")
     weight, bias = (None if p is None else _Pick.apply(p, units) for p in (layer.weight, layer.bias))
     mean, variance = layer.running_mean, layer.running_var
     if mean is None or variance is None:

@@ -234,10 +234,20 @@ def _scale(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _add(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     grad, other = args
-    if not isinstance(grad, SubmatrixGrad) or not grad.same_place(other) or grad.dtype != other.dtype:
+    if not isinstance(grad, SubmatrixGrad) or not isinstance(other, SubmatrixGrad) or grad.dtype != other.dtype:
         return NotImplemented
+    if not grad.same_place(other):
+        return _take_over(func, grad, other, kwargs)
     block = func(grad.block, other.block, **kwargs)
     return grad if block is grad.block else SubmatrixGrad._of(grad, _State(block, grad.place))
+
+
+def _take_over(func: Any, grad: "SubmatrixGrad", other: "SubmatrixGrad", kwargs: dict[str, Any]) -> Any:
+    """Add to what `zero_grad(set_to_none=False)` has left: zeros at the place of a former step."""
+    if func is not aten.add_.Tensor or kwargs or other.block is None or grad.block is None or grad.block.any():
+        return NotImplemented
+    grad._state.block, grad._state.place = other.block.clone(), other.place
+    return grad
 
 
 def _zero(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001
@@ -246,7 +256,7 @@ def _zero(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # n
     return args[0]
 
 
-def _values(grads: Sequence[Tensor]) -> list[Tensor]:
+def values(grads: Sequence[Tensor]) -> list[Tensor]:
     """Return what the gradients hold: blocks where they are sparse."""
     return [
         grad if not isinstance(grad, SubmatrixGrad) else grad.dense() if grad.block is None else grad.block
@@ -259,12 +269,12 @@ def _norm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     grad, order, *others = (*args, 2)
     if not isinstance(grad, SubmatrixGrad) or order is None or not order > 0 or others[:-1]:
         return NotImplemented
-    return func(*_values([grad]), order, **kwargs)
+    return func(*values([grad]), order, **kwargs)
 
 
 def _foreach_norm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     grads, order = (*args, 2)[:2]
-    return func(_values(grads), order, **kwargs) if order > 0 else NotImplemented
+    return func(values(grads), order, **kwargs) if order > 0 else NotImplemented
 
 
 def _foreach_in_place(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -272,14 +282,14 @@ def _foreach_in_place(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     grads, *numbers = args
     if not all(_keeps_zeros(func, number) for number in numbers):
         return NotImplemented
-    func(_values(grads), *numbers, **kwargs)
+    func(values(grads), *numbers, **kwargs)
     return None
 
 
 def _unscale(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Look for inf and nan in the blocks, and multiply by what a GradScaler's scale allows for: a finite number."""
     grads, *numbers = args
-    func(_values(grads), *numbers, **kwargs)
+    func(values(grads), *numbers, **kwargs)
 
 
 _KNOWN: dict[Any, Handler] = {

@@ -19,9 +19,6 @@ from thinned.submatrix import Place
 # Elements of a weight that are gathered at a time. One piece of memory serves all layers, forward and backward: it
 # stays in the cache, nothing of it is kept for backward, and there are no fresh pages to be faulted in.
 PIECE = 1 << 25
-# Below this, products are so short that gathering again shows, and activations so small that they hardly count: the
-# block is kept for backward then.
-LARGE_BATCH = 256
 MOST_VIEWS = 64  # shapes of blocks that are remembered
 WHOLE = slice(None)
 
@@ -61,11 +58,8 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def _pieces(weight: Tensor, place: Place, dtype: torch.dtype, kept: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
+def _pieces(weight: Tensor, place: Place, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
     """Yield the submatrix some rows at a time, with their place in it; each is valid until the next."""
-    if kept is not None:
-        yield WHOLE, kept
-        return
     height, width = place.shape
     step = max(PIECE // max(width, 1), 1)
     if step >= height:
@@ -80,22 +74,20 @@ def _pieces(weight: Tensor, place: Place, dtype: torch.dtype, kept: Tensor | Non
 
 
 @functools.cache
-def _zero(dtype: torch.dtype, device: torch.device) -> Tensor:
+def zero(dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return what `torch.addmm` wants as a summand where there is none; it is not read."""
     with torch.inference_mode(False):
         return torch.zeros((), dtype=dtype, device=device)
 
 
-def _multiply(
-    x: Tensor, weight: Tensor, bias: Tensor | None, group: Group, scale: float, kept: Tensor | None = None
-) -> Tensor:
-    """Return scale * x @ W^T + b for one group; `kept` is its block of the weight, if it has been gathered already."""
-    start, beta = _zero(x.dtype, x.device), 0
+def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None, group: Group, scale: float) -> Tensor:
+    """Return scale * x @ W^T + b for one group, whose submatrix of the weight is gathered on the way."""
+    start, beta = zero(x.dtype, x.device), 0
     if bias is not None:
         start, beta = bias if group.bias is None else submatrix.gather(bias, group.bias), 1
         start = start if start.dtype is x.dtype else start.to(x.dtype)
     output = None
-    for at, block in _pieces(weight, group.weight, x.dtype, kept):
+    for at, block in _pieces(weight, group.weight, x.dtype):
         if at is WHOLE:
             return torch.addmm(start, x, block.t(), beta=beta, alpha=scale)
         if output is None:
@@ -105,11 +97,11 @@ def _multiply(
     return output
 
 
-def _multiply_back(grad: Tensor, weight: Tensor, group: Group, scale: float, kept: Tensor | None) -> Tensor:
-    """Return scale * grad @ W for one group; `kept` as above."""
+def _multiply_back(grad: Tensor, weight: Tensor, group: Group, scale: float) -> Tensor:
+    """Return scale * grad @ W for one group."""
     output = None
-    for at, block in _pieces(weight, group.weight, grad.dtype, kept):
-        start = _zero(grad.dtype, grad.device) if output is None else output
+    for at, block in _pieces(weight, group.weight, grad.dtype):
+        start = zero(grad.dtype, grad.device) if output is None else output
         output = torch.addmm(start, grad[:, at], block, beta=int(output is not None), alpha=scale)
     assert output is not None
     return output
@@ -120,16 +112,17 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, groups: Sequence[Group], scale: float
+        ctx: Any,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        groups: Sequence[Group],
+        scale: float,
     ) -> Tensor:
         ctx.groups, ctx.scale, ctx.bias = groups, scale, bias
+        ctx.save_for_backward(input, weight)
         if len(groups) == 1:
-            kept = None
-            if len(input) < LARGE_BATCH and ctx.needs_input_grad[0] and input.dtype is weight.dtype:
-                kept = submatrix.gather(weight, groups[0].weight)
-            ctx.save_for_backward(input, weight, kept)
-            return _multiply(input, weight, bias, groups[0], scale, kept)
-        ctx.save_for_backward(input, weight, None)
+            return _multiply(input, weight, bias, groups[0], scale)
         return torch.cat([_multiply(input[g.first : g.last], weight, bias, g, scale) for g in groups])
 
     @staticmethod
@@ -141,42 +134,49 @@ class _Linear(torch.autograd.Function):
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    input, weight, kept = ctx.saved_tensors
+    input, weight = ctx.saved_tensors
     groups, scale, bias = ctx.groups, ctx.scale, ctx.bias
     wants_input, wants_weight, wants_bias, *_ = ctx.needs_input_grad
-    zero = _zero(grad.dtype, grad.device)
-    to_input, to_weight, to_bias = [], [], []
-    for group in groups:
-        whole = len(groups) == 1
-        g, x = (grad, input) if whole else (grad[group.first : group.last], input[group.first : group.last])
+    to_input = to_weight = to_bias = None
+    if len(groups) == 1:
+        (group,) = groups
         if wants_input:
-            to_input.append(_multiply_back(g, weight, group, scale, kept))
+            to_input = _multiply_back(grad, weight, group, scale)
         if wants_weight:
-            block = submatrix.fresh((g.shape[1], x.shape[1]), g)
-            to_weight.append(torch.addmm(zero, g.t(), x, beta=0, alpha=scale, out=block))
+            to_weight = sparse(weight, outer(grad, input, scale), group.weight)
         if wants_bias:
-            to_bias.append(g.sum(0))
-    return (
-        (to_input[0] if len(groups) == 1 else torch.cat(to_input)) if wants_input else None,
-        _collected(weight, to_weight, [group.weight for group in groups]) if wants_weight else None,
-        _collected(bias, to_bias, [group.bias for group in groups]) if wants_bias else None,
-        None,
-        None,
-    )
+            to_bias = sparse(bias, grad.sum(0), group.bias)
+        return to_input, to_weight, to_bias, None, None
+    parts = [(grad[g.first : g.last], input[g.first : g.last], g) for g in groups]
+    if wants_input:
+        to_input = torch.cat([_multiply_back(g, weight, group, scale) for g, _, group in parts])
+    if wants_weight:
+        to_weight = _summed(weight, [(outer(g, x, scale), group.weight) for g, x, group in parts])
+    if wants_bias:
+        to_bias = _summed(bias, [(g.sum(0), group.bias) for g, _, group in parts])
+    return to_input, to_weight, to_bias, None, None
 
 
 # It costs time, and is of use only where somebody means to differentiate the gradient: it says that it cannot be done.
 _backward_once = once_differentiable(_backward)
 
 
-def _collected(parameter: Tensor, blocks: list[Tensor], places: Sequence[Place | None]) -> Tensor:
-    """Return the gradient of a parameter: of one group a submatrix, of more the dense sum."""
-    if len(blocks) == 1:
-        block, place = blocks[0], places[0]
-        block = block if block.dtype is parameter.dtype else block.to(parameter.dtype)
-        return block if place is None else SubmatrixGrad(parameter, block, place)
+def outer(grad: Tensor, x: Tensor, scale: float) -> Tensor:
+    """Return scale * grad^T @ x, the gradient of a block of the weight."""
+    block = submatrix.fresh((grad.shape[1], x.shape[1]), grad)
+    return torch.addmm(zero(grad.dtype, grad.device), grad.t(), x, beta=0, alpha=scale, out=block)
+
+
+def sparse(parameter: Tensor, block: Tensor, place: Place | None) -> Tensor:
+    """Return the gradient of a parameter of which only a submatrix was used."""
+    block = block if block.dtype is parameter.dtype else block.to(parameter.dtype)
+    return block if place is None else SubmatrixGrad(parameter, block, place)
+
+
+def _summed(parameter: Tensor, blocks: list[tuple[Tensor, Place | None]]) -> Tensor:
+    """Return the dense gradient of a parameter of which each group used another submatrix."""
     total = torch.zeros_like(parameter)
-    for block, place in zip(blocks, places, strict=True):
+    for block, place in blocks:
         submatrix.scatter_add(total, block.to(parameter.dtype), place or Place(parameter))
     return total
 
@@ -224,14 +224,17 @@ def linear(
     width = weight.shape[1] if columns is None else columns.shape[1]
     if input.dim() < 2 or input.shape[-1] != width:
         raise RangeError(f"`input` must have shape (batch, ..., {width}), but got {tuple(input.shape)}.")
-    if input.dtype != weight.dtype and not _autocasts(input):
+    if input.dtype != weight.dtype and not autocasts(input):
         raise KindError(f"`input` must have the weight's dtype, {weight.dtype}, but got {input.dtype}.")
     if weight.is_complex():
         raise KindError(f"`weight` must be real, but got {weight.dtype}.")
-    return product(input, weight, bias, row_groups, column_groups, scale, edges)
+    each = math.prod(input.shape[1:-1])
+    groups = groups_of(weight, bias, row_groups, column_groups, [each * edge for edge in edges])
+    output = product(input if input.dim() == 2 else input.reshape(-1, width), weight, bias, groups, scale)
+    return output if input.dim() == 2 else output.view(*input.shape[:-1], output.shape[-1])
 
 
-def _autocasts(input: Tensor) -> bool:
+def autocasts(input: Tensor) -> bool:
     """Tell whether autocast applies, by torch's rules: never to float64; and the meta device knows none."""
     return not input.is_meta and input.dtype is not torch.float64 and torch.is_autocast_enabled(input.device.type)
 
@@ -259,42 +262,49 @@ def _checked(choice: Tensor | None, name: str, groups: int, size: int) -> Choice
     return choice.contiguous().unbind()
 
 
-def product(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    rows: Choices,
-    columns: Choices,
-    scale: float,
-    bounds: Sequence[int],
-) -> Tensor:
-    """Do what `linear` does, for arguments that are known to be right.
+def groups_of(
+    weight: Tensor, bias: Tensor | None, rows: Choices, columns: Choices, bounds: Sequence[int]
+) -> list[Group]:
+    """Return where the groups of a batch and their submatrices are.
 
     Args:
-        input, weight, bias, scale, bounds: as for `linear`.
-        rows, columns: for each group, which are there; None for all.
+        weight: tensor of shape (outputs, inputs).
+        bias: tensor of shape (outputs,).
+        rows: for each group, which outputs are computed; None for all.
+        columns: for each group, which inputs are there; None for all.
+        bounds: rows of the batch where each group begins, and where the last one ends.
 
     Returns:
-        Tensor of shape (batch, ..., rows).
+        One entry for each group.
     """
-    flat, each = input, 1
-    if input.dim() != 2:
-        flat, each = input.reshape(-1, input.shape[-1]), math.prod(input.shape[1:-1])
-    groups = [
+    return [
         Group(
-            each * first,
-            each * last,
+            first,
+            last,
             Place(weight, row, column),
             None if row is None or bias is None else Place(bias, row),
         )
         for row, column, first, last in zip(rows, columns, bounds, bounds[1:], strict=False)
     ]
-    if _autocasts(input):
-        with torch.autocast(input.device.type, enabled=False):
-            output = _apply(flat.to(torch.get_autocast_dtype(input.device.type)), weight, bias, groups, scale)
-    else:
-        output = _apply(flat, weight, bias, groups, scale)
-    return output if input.dim() == 2 else output.view(*input.shape[:-1], output.shape[-1])
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None, groups: Sequence[Group], scale: float) -> Tensor:
+    """Do what `linear` does, for arguments that are known to be right.
+
+    Args:
+        x: tensor of shape (rows, inputs that are there).
+        weight: tensor of shape (outputs, inputs).
+        bias: tensor of shape (outputs,).
+        groups: of the batch.
+        scale: factor of the product.
+
+    Returns:
+        Tensor of shape (rows, outputs that are computed).
+    """
+    if autocasts(x):
+        with torch.autocast(x.device.type, enabled=False):
+            return _apply(x.to(torch.get_autocast_dtype(x.device.type)), weight, bias, groups, scale)
+    return _apply(x, weight, bias, groups, scale)
 
 
 # As in `thinned.ops`: past the search for functorch's wrappers in the groups.

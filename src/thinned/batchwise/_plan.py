@@ -11,16 +11,17 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from thinned.batchwise._chain import Chain
+from thinned.batchwise._chain import LARGE_BATCH, Chain
 from thinned.batchwise._structure import Thinning, decide, leaves, watched
 from thinned.masks import units_kept
 from thinned.nn import Dropout
 
 # Nanoseconds of a training step.
-PRODUCT = 0.012  # one multiplication and addition inside a product of matrices
-UPDATE = 1.0  # the gradient of one weight, and its update by SGD with momentum
-GATHER = 0.6  # one weight into a block, forward and backward
-LAYER = 200e3  # what a thinned linear layer costs beside that, whatever its size
+PRODUCT = 0.0105  # one multiplication and addition inside a product of matrices
+UPDATE = 1.8  # the gradient of one weight, and its update by SGD with momentum
+SCATTER = 2.0  # what it takes longer to read and update a weight that does not lie beside the next one
+LAYER = 120e3  # what a linear layer costs beside that, whatever its size
+THINNED = 80e3, 160e3  # what one costs more that is thinned; in small batches and in large ones, or for one group
 WORTH = 0.95  # thin what takes at most this share of the time
 
 
@@ -147,15 +148,18 @@ def _sizes(
 
 
 def _dense_time(inputs: int, outputs: int, batch: int) -> float:
-    return inputs * outputs * (3 * batch * PRODUCT + UPDATE)
+    return LAYER + inputs * outputs * (3 * batch * PRODUCT + UPDATE)
 
 
 def _time(sizes: Sequence[tuple[int, int, int, int]], batch: int, groups: int) -> float:
-    total = 0.0
-    for n, m, k, left in sizes:
-        if (n, m) == (k, left):
-            total += _dense_time(n, m, batch)
-        else:
-            update = UPDATE * (k * left if groups == 1 else n * m) + (groups * k * left * UPDATE if groups > 1 else 0.0)
-            total += k * left * (3 * batch * PRODUCT + groups * GATHER) + update + groups * LAYER
-    return total
+    return sum(
+        _dense_time(n, m, batch) if (n, m) == (k, left) else _thinned_time(n * m, k * left, batch, groups)
+        for n, m, k, left in sizes
+    )
+
+
+def _thinned_time(weights: int, kept: int, batch: int, groups: int) -> float:
+    products = 3 * kept * batch * PRODUCT  # of all groups together
+    if groups > 1:  # each adds its gradient to one that is dense
+        return LAYER + groups * (THINNED[1] + kept * (SCATTER + UPDATE)) + products + weights * UPDATE
+    return LAYER + THINNED[batch >= LARGE_BATCH] + products + kept * (SCATTER + UPDATE)

@@ -101,7 +101,10 @@ def watched(module: nn.Module) -> bool:
         True
     """
     state = vars(module)
-    return any(state.get(name) for name in _HOOKS) or patched(module)
+    for name in _HOOKS:
+        if state[name]:
+            return True
+    return patched(module)
 
 
 def patched(module: nn.Module) -> bool:

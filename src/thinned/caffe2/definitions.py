@@ -108,11 +108,20 @@ class Arguments:
 
     def floating(self, name: str, default: float) -> float:
         """Return a number, rounded to float32 as Caffe2 stores it; an int will do."""
-        return float(np.float32(self._read(name, default, (float, int), "f")))
+        value = self._read(name, default, (float, int), "f")
+        if isinstance(value, int):
+            value = self._signed64(name, value)
+        with np.errstate(over="ignore"):
+            return float(np.float32(value))
 
     def integer(self, name: str, default: int) -> int:
         """Return an integer."""
-        return int(self._read(name, default, (int,), "i"))
+        return self._signed64(name, self._read(name, default, (int,), "i"))
+
+    def _signed64(self, name: str, value: int) -> int:
+        if not -(2**63) <= value < 2**63:
+            raise OperatorError(f"`{name}` must fit in int64, but got {name}={value}.")
+        return value
 
     def integers(self, name: str) -> list[int]:
         """Return a list of integers; an empty one if there is none."""

@@ -1,76 +1,33 @@
 """Workspaces: blobs by name, and running operators and nets on them. The names and promises are Caffe2's."""
 
 from collections.abc import Iterator, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
 from thinned._errors import KindError, OperatorError, RangeError
-from thinned.caffe2.definitions import CUDA, DeviceOption, NetDef, OperatorDef
-from thinned.caffe2.random import Random
-from thinned.caffe2.registry import Run, find
-
-_DTYPES = frozenset(
-    np.dtype(name)
-    for name in ("float16", "float32", "float64", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16")
-)
+from thinned.caffe2.blobs import fetched, stored
+from thinned.caffe2.definitions import DeviceOption, NetDef, OperatorDef
+from thinned.caffe2.execution import Operator
 
 
 class _NameError(KindError, AssertionError):
     """A blob's name is not a string: Caffe2 asserts it."""
 
 
-class Operator:
-    """One operator object: its arguments are checked once, and its random numbers go on from run to run.
+class _MissingError(OperatorError, KeyError):
+    """There is no such blob: what a dictionary's reader expects as well."""
 
-    Args:
-        definition: of the operator.
-        blobs: of the workspace; the outputs are created in it if they are not there.
-
-    Raises:
-        OperatorError: the definition, an argument or the device will not do, or an input does not exist.
-    """
-
-    def __init__(self, definition: OperatorDef, blobs: MutableMapping[str, Any]) -> None:
-        self.entry = find(definition)
-        self.entry.schema.verify(definition)
-        implementation = self.entry.implementation(definition)
-        for name in definition.input:
-            if name not in blobs:
-                raise OperatorError(f"op {definition.type}: Encountered a non-existing input blob: {name}")
-        for name in definition.output:
-            blobs.setdefault(name, None)
-        if implementation.check:
-            implementation.check(definition, blobs)
-        self.definition, self.blobs = definition, blobs
-        self.random = Random(definition, implementation.seed)
-
-    def run(self) -> None:
-        """Compute the outputs; nothing is written unless all of them were computed.
-
-        Raises:
-            OperatorError: an input holds nothing, or what it holds will not do.
-        """
-        inputs = [self.blobs[name] for name in self.definition.input]
-        for name, value in zip(self.definition.input, inputs, strict=True):
-            if value is None:
-                raise OperatorError(f"op {self.definition.type}: blob {name!r} must hold a tensor, but it is empty.")
-        outputs = self.entry.run_on_device(Run(self.definition, inputs, self.random, self.blobs))
-        self.blobs.update(
-            {name: value for name, value in zip(self.definition.output, outputs, strict=True) if value is not None}
-        )
+    __str__ = Exception.__str__  # KeyError's would put the message in quotes
 
 
 class _Workspace:
-    def __init__(self) -> None:
+    def __init__(self, root_folder: str) -> None:
+        self.root_folder = root_folder
         self.blobs: dict[str, Any] = {}
         self.nets: dict[str, list[Operator]] = {}
 
 
-_workspaces = {"default": _Workspace()}
+_workspaces = {"default": _Workspace(".")}
 _current = "default"
 
 
@@ -87,14 +44,31 @@ def _name(name: Any) -> str:
 # --- workspaces -------------------------------------------------------------------------------------------------------
 
 
-def ResetWorkspace() -> bool:
+def ResetWorkspace(root_folder: str | None = None) -> bool:
     """Delete all blobs and nets of the current workspace.
+
+    Args:
+        root_folder: its root folder from now on, which is made if it is not there; None for the former one.
 
     Returns:
         True.
+
+    Raises:
+        OSError: the folder cannot be made; the workspace is as it was.
     """
-    _workspaces[_current] = _Workspace()
+    if root_folder is not None:
+        Path(root_folder).mkdir(parents=True, exist_ok=True)
+    _workspaces[_current] = _Workspace(RootFolder() if root_folder is None else str(root_folder))
     return True
+
+
+def RootFolder() -> str:
+    """Return the root folder of the current workspace; it is "." at first. No operator here reads or writes files.
+
+    Returns:
+        The folder.
+    """
+    return _here().root_folder
 
 
 def CurrentWorkspace() -> str:
@@ -129,7 +103,7 @@ def SwitchWorkspace(name: str, create_if_missing: bool | None = None) -> None:
     if _name(name) not in _workspaces:
         if not create_if_missing:
             raise OperatorError(f"`name` must be one of the workspaces {Workspaces()}, but got {name!r}.")
-        _workspaces[name] = _Workspace()
+        _workspaces[name] = _Workspace(".")
     _current = name
 
 
@@ -152,48 +126,13 @@ def FeedBlob(name: str, arr: Any, device_option: DeviceOption | None = None) -> 
         RuntimeError: the dtype or the kind of `arr` is not supported; the blob is as it was.
     """
     name = _name(name)
-    if isinstance(arr, Tensor):
-        if device_option is not None:
-            raise OperatorError("`device_option` must not be given beside a torch tensor, which has a device already.")
-        if arr.layout is not torch.strided:
-            raise OperatorError(f"A tensor must be dense to be fed, but got layout {arr.layout}.")
-        value: Any = arr.detach()
-    elif isinstance(arr, str | bytes):
-        value = arr.encode() if isinstance(arr, str) else arr
-    elif isinstance(arr, np.ndarray):
-        value = _strings(arr) if arr.dtype.kind in "OSU" else _tensor(arr)
-        if isinstance(value, Tensor) and device_option is not None and device_option.device_type == CUDA:
-            if not torch.cuda.is_available():
-                raise OperatorError("Cannot feed a blob on the device 'CUDA': torch finds no such device.")
-            value = value.to(torch.device("cuda", device_option.device_id))
-    else:
-        raise OperatorError(
-            f"Unexpected type of argument - only numpy array or string are supported for feeding, but got a "
-            f"{type(arr).__name__}."
-        )
-    _here().blobs[name] = value
+    _here().blobs[name] = stored(arr, device_option)
     return True
-
-
-def _tensor(arr: NDArray[Any]) -> Tensor:
-    native = arr.dtype.newbyteorder("=")
-    if native not in _DTYPES:
-        raise OperatorError(f"The dtype of an array must be one of {sorted(map(str, _DTYPES))}, but got {arr.dtype}.")
-    return torch.from_numpy(np.array(arr, dtype=native, order="C", copy=True))
-
-
-def _strings(arr: NDArray[Any]) -> NDArray[Any]:
-    result = np.empty(arr.shape, object)
-    for index, item in np.ndenumerate(arr):
-        if not isinstance(item, str | bytes):
-            raise OperatorError(f"An array of objects must hold strings, but got a {type(item).__name__} at {index}.")
-        result[index] = item.encode() if isinstance(item, str) else bytes(item)
-    return result
 
 
 def _existing(name: Any) -> Any:
     if not HasBlob(name):
-        raise OperatorError(f"Can't find blob: {name}")
+        raise _MissingError(f"Can't find blob: {name}")
     return _here().blobs[name]
 
 
@@ -209,14 +148,7 @@ def FetchBlob(name: str) -> Any:
     Raises:
         RuntimeError: there is no such blob, or NumPy has no such dtype.
     """
-    value = _existing(_name(name))
-    if value is None:
-        return f"{name}, a C++ native class of type nullptr (uninitialized).".encode()
-    if isinstance(value, Tensor):
-        if value.dtype == torch.bfloat16:
-            raise OperatorError(f"Blob {str(name)!r} must have a dtype that NumPy knows, but it has bfloat16.")
-        return value.resolve_conj().resolve_neg().cpu().numpy().copy()
-    return value.copy() if isinstance(value, np.ndarray) else value
+    return fetched(_name(name), _existing(name))
 
 
 def FetchBlobs(names: Sequence[str]) -> list[Any]:
@@ -310,7 +242,7 @@ blobs = _Blobs()
 def _proto(value: Any, kind: type) -> Any:
     proto = value.Proto() if hasattr(value, "Proto") else value
     if not isinstance(proto, kind):
-        raise RangeError(f"The argument must be a {kind.__name__} or have a Proto() that is one, but got {value!r}.")
+        raise RangeError(f"The argument must be of type {kind.__name__}, or have a Proto() that is, but got {value!r}.")
     return proto
 
 
@@ -327,7 +259,26 @@ def RunOperatorOnce(operator: Any) -> bool:
         RuntimeError: it cannot run. The outputs may exist afterwards; none of them has been written.
         ValueError: `operator` is something else.
     """
-    Operator(_proto(operator, OperatorDef), _here().blobs).run()
+    return RunOperatorMultiple(operator, 1)
+
+
+def RunOperatorMultiple(operator: Any, num_runs: int) -> bool:
+    """Run one operator object several times: its random numbers go on from run to run.
+
+    Args:
+        operator: its definition.
+        num_runs: how many times.
+
+    Returns:
+        True.
+
+    Raises:
+        RuntimeError: it cannot run.
+        ValueError: `operator` is something else.
+    """
+    made = Operator(_proto(operator, OperatorDef), _here().blobs)
+    for _ in range(num_runs):
+        made.run()
     return True
 
 

@@ -1,40 +1,111 @@
 """What every reader of data returns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thinned import philox
+from thinned import _check, philox
+from thinned._errors import DataError
+from thinned.data._sparse import Sparse
 
+Task = Literal["classification", "regression", "text"]
+Inputs = Any  # an array or a `Sparse`; Any, so that whoever knows which need not say so
+Targets = NDArray[np.int64] | NDArray[np.float32]
+TASKS: tuple[Task, ...] = ("classification", "regression", "text")
 TEST_SHARE = 0.2
 SPLIT_SEED = 0
+CLASSES = 2**16
+FLOAT32 = float(np.finfo(np.float32).max)
+LISTED = 100  # whole numbers with at most so many values are classes, if nobody says what they are
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Numbers to subtract and to divide by.
+
+    Attributes:
+        mean: float32 array that broadcasts against an example.
+        std: float32 array of the same shape, nowhere 0.
+
+    Example:
+        >>> scaling = Scaling(np.float32([1, 2]), np.float32([1, 4]))
+        >>> scaling.apply(np.float32([[3, 2]])), scaling.undo(np.float32([[2, 0]]))
+        (array([[2., 0.]], dtype=float32), array([[3., 2.]], dtype=float32))
+    """
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+    def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Return standardised values.
+
+        Args:
+            values: float32 array, examples along the first axis.
+
+        Returns:
+            A new array of the same shape.
+        """
+        centred: NDArray[np.float32] = values - self.mean
+        centred /= self.std
+        return centred
+
+    def undo(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return values in their own unit again.
+
+        Args:
+            values: float32 array, examples along the first axis.
+
+        Returns:
+            A new array of the same shape.
+        """
+        raw = values * self.std
+        raw += self.mean
+        return raw
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Examples with their classes.
+    """Examples with what is to be predicted.
 
     Attributes:
         inputs: float32 array of shape (examples, features), (examples, height, width) or (examples, channels, height,
-            width); images are in [0, 1].
-        targets: int64 array of shape (examples,), in [0, classes).
+            width), images in [0, 1]; or a `Sparse` of as many rows; or, of text, int64 ids of shape (characters,).
+        targets: int64 array of shape (examples,) in [0, classes); for regression, float32 of that shape; of text, the
+            id of the character that follows each of `inputs`.
     """
 
-    inputs: NDArray[np.float32]
-    targets: NDArray[np.int64]
+    inputs: Inputs
+    targets: Targets
+
+    def __getitem__(self, chosen: slice | NDArray[np.bool_] | NDArray[np.int64]) -> "Split":
+        """Return some of the examples.
+
+        Args:
+            chosen: a slice, a bool array of shape (examples,), or int64 indices.
+
+        Returns:
+            Those examples, in the order asked for.
+        """
+        return Split(self.inputs[chosen], self.targets[chosen])
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set for classification, with the part to train on and the part to test on.
+    """A data set, with the part to train on and the part to test on.
 
     Attributes:
         name: what to call it in a table.
         train: examples to train on.
         test: examples that training never sees.
-        classes: number of classes.
+        classes: number of classes, of text the size of the vocabulary; 0 for regression.
         note: where the test part comes from, as a sentence, if not from whoever published the data.
+        task: ``"classification"``, ``"regression"`` or ``"text"``.
+        class_names: what the classes are called, where the file says; of text, the vocabulary: each id's character.
+        feature_names: what the features are called, where the file says.
+        input_scaling: how the inputs were standardised, if they were.
+        target_scaling: how the targets were standardised, if they were.
     """
 
     name: str
@@ -42,22 +113,109 @@ class Dataset:
     test: Split
     classes: int
     note: str = ""
+    task: Task = "classification"
+    class_names: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
+    input_scaling: Scaling | None = None
+    target_scaling: Scaling | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs that a network for these data has: one for each class, or one for a regression."""
+        return self.classes or 1
+
+    def dense(self) -> "Dataset":
+        """Return the data with inputs that are arrays, if they are sparse.
+
+        Returns:
+            The data set; itself if its inputs are arrays.
+
+        Raises:
+            RangeError: the arrays would take more than 4 GiB.
+        """
+        if not isinstance(self.train.inputs, Sparse):
+            return self
+        train, test = (Split(part.inputs.dense(), part.targets) for part in (self.train, self.test))
+        return replace(self, train=train, test=test)
 
 
-def hold_out(name: str, inputs: NDArray[np.float32], targets: NDArray[np.int64], classes: int) -> Dataset:
-    """Put a fifth of each class aside for testing.
+def ranked(count: int, seed: int, stream: int) -> NDArray[np.uint32]:
+    """Return a random word for each example: whoever sorts by them shuffles, the same on every machine.
+
+    Args:
+        count: number of examples.
+        seed: unsigned 64-bit seed.
+        stream: unsigned 64-bit stream.
+
+    Returns:
+        uint32 array of shape (count,); word i does not depend on `count`.
+
+    Example:
+        >>> ranked(2, seed=0, stream=0)
+        array([1601156873, 2553960558], dtype=uint32)
+    """
+    return philox.words(0, count, seed, stream)[:, 0]
+
+
+def held_out(targets: Targets, task: str, share: float, seed: int, stream: int) -> NDArray[np.bool_]:
+    """Choose examples to put aside: of each class the same share, of numbers any, of text the end.
+
+    Args:
+        targets: what is to be predicted, shape (examples,).
+        task: as in `Dataset`.
+        share: how much to put aside, in (0, 1); rounded to whole examples.
+        seed: unsigned 64-bit seed.
+        stream: unsigned 64-bit stream.
+
+    Returns:
+        Bool array of shape (examples,), True for what is put aside.
+
+    Example:
+        >>> held_out(np.zeros(10, np.int64), "classification", 0.2, seed=0, stream=0).nonzero()[0]
+        array([7, 8])
+    """
+    count = len(targets)
+    aside = np.zeros(count, bool)
+    if task == "text":
+        aside[count - round(share * count) :] = True
+        return aside
+    rank = ranked(count, seed, stream)
+    groups = [np.arange(count)]
+    if task == "classification":
+        order = np.argsort(targets, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(targets[order])) + 1)
+    for members in groups:
+        aside[members[np.argsort(rank[members], kind="stable")[: round(share * len(members))]]] = True
+    return aside
+
+
+def hold_out(
+    name: str,
+    inputs: Inputs,
+    targets: Targets,
+    classes: int,
+    *,
+    task: Task = "classification",
+    note: str = "",
+) -> Dataset:
+    """Put a fifth of the examples, of each class if there are classes, aside for testing.
 
     The split is the same on every machine: the examples of a class are ranked by the words of Philox, and the first
     fifth is the test part.
 
     Args:
         name: what to call the data set.
-        inputs: all examples, float32, examples along the first axis.
-        targets: their classes, int64, in [0, classes).
-        classes: number of classes.
+        inputs: all examples, along the first axis.
+        targets: what is to be predicted; int64 in [0, classes), or float32 for regression.
+        classes: number of classes; 0 for regression.
+        task: ``"classification"`` or ``"regression"``.
+        note: sentences that come before the one about the test part.
 
     Returns:
         The data set, its note saying what was done.
+
+    Raises:
+        DataError: there are too few examples for two parts.
 
     Example:
         >>> import numpy as np
@@ -65,16 +223,95 @@ def hold_out(name: str, inputs: NDArray[np.float32], targets: NDArray[np.int64],
         >>> data.test.inputs[:, 0].tolist()
         [7.0, 8.0]
     """
-    rank = philox.words(0, len(targets), seed=SPLIT_SEED, stream=0)[:, 0]
-    test = np.zeros(len(targets), bool)
-    for target in range(classes):
-        members = np.flatnonzero(targets == target)
-        first = np.argsort(rank[members], kind="stable")[: round(TEST_SHARE * len(members))]
-        test[members[first]] = True
+    test = held_out(targets, task, TEST_SHARE, SPLIT_SEED, stream=0)
+    if not test.any():
+        of_what = " of one class" if task == "classification" else ""
+        raise DataError(
+            f"{name} must hold at least 3 examples{of_what}, so that some can be put aside for testing, "
+            f"but holds {len(targets)} in all; take more of the data."
+        )
+    of_each = "of each class" if task == "classification" else "of the examples"
+    whole = Split(inputs, targets)
     return Dataset(
         name=name,
-        train=Split(inputs[~test], targets[~test]),
-        test=Split(inputs[test], targets[test]),
+        train=whole[~test],
+        test=whole[test],
         classes=classes,
-        note="A fifth of each class, drawn by a fixed seed, was put aside for testing.",
+        note=f"{note} A fifth {of_each}, drawn by a fixed seed, was put aside for testing.".lstrip(),
+        task=task,
     )
+
+
+def supervised(
+    name: str,
+    train: tuple[Inputs, NDArray[np.float64]],
+    test: tuple[Inputs, NDArray[np.float64]] | None,
+    *,
+    task: str | None,
+    words: tuple[str, ...] = (),
+    feature_names: tuple[str, ...] = (),
+) -> Dataset:
+    """Make a data set of examples whose targets are numbers or words.
+
+    Args:
+        name: what to call the data set.
+        train: inputs and targets to train on; targets are finite, or places in `words`.
+        test: the same to test on; a part of `train` is put aside if there is none.
+        task: ``"classification"`` or ``"regression"``; None for classification if the targets are words, or whole
+            numbers with at most 100 values, and regression otherwise.
+        words: the words that targets stand for, in any order, if they do.
+        feature_names: names of the features, if there are any.
+
+    Returns:
+        The data set, its note saying how the task was chosen, if it was; classes are numbered in the order of the
+        targets, and named after them.
+
+    Raises:
+        RangeError: `task` is another word.
+        DataError: there are too few examples for two parts, or targets that are not what the task needs.
+
+    Example:
+        >>> inputs, targets = np.zeros((12, 2), np.float32), np.float64([-1, 1, 1] * 4)
+        >>> data = supervised("signs", (inputs, targets), None, task=None)
+        >>> data.task, data.class_names, len(data.train.targets), len(data.test.targets)
+        ('classification', ('-1', '1'), 9, 3)
+    """
+    if task is not None:
+        _check.one_of(task, TASKS[:2], "task")
+    if words and task == "regression":
+        raise DataError(f"{name} must have numbers as targets for task='regression', but has {words[0][:40]!r}.")
+    every = train[1] if test is None else np.concatenate([train[1], test[1]])
+    values = np.unique(every)
+    whole = bool(np.all(values == np.rint(values)))
+    note = ""
+    if words:
+        task = "classification"
+    elif task is None:
+        task = "classification" if whole and len(values) <= LISTED else "regression"
+        note = f"The targets were taken for {'classes' if task == 'classification' else 'numbers to be predicted'}."
+    names: tuple[str, ...] = ()
+    if task == "classification":
+        if not whole or len(values) > CLASSES:
+            raise DataError(
+                f"{name} must have classes that are whole numbers, at most {CLASSES} of them, for "
+                f"task='classification', but has {len(values)} values, the largest {values[-1]:g}; "
+                "take task='regression'."
+            )
+        names = tuple(sorted(words)) if words else tuple(f"{value + 0.0:.0f}" for value in values)
+    elif np.abs(values).max() > FLOAT32:
+        raise DataError(f"{name} must have targets that float32 can hold, but has {values[-1]:g}; scale them.")
+    places = {word: place for place, word in enumerate(names)}
+    place = np.array([places[word] for word in words], np.int64)
+
+    def coded(targets: NDArray[np.float64]) -> Targets:
+        if words:
+            return place[targets.astype(np.int64)]
+        return np.searchsorted(values, targets).astype(np.int64) if names else targets.astype(np.float32)
+
+    chosen: Task = "classification" if names else "regression"
+    if test is None:
+        whole_data = hold_out(name, train[0], coded(train[1]), len(names), task=chosen, note=note)
+    else:
+        parts = [Split(inputs, coded(targets)) for inputs, targets in (train, test)]
+        whole_data = Dataset(name, parts[0], parts[1], len(names), note, chosen)
+    return replace(whole_data, class_names=names, feature_names=feature_names)

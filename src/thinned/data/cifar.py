@@ -1,22 +1,25 @@
-"""Files in the binary format of CIFAR-10.
+"""Files of CIFAR-10, in its binary format or in its python format.
 
-A file is never trusted: its size and its labels are checked, the size before memory is taken.
+A file is never trusted: its size and its labels are checked, the size before memory is taken, and a pickle is not run.
 
-The format: records of 3,073 bytes without any header; one byte is the class, 0 to 9, then come the red, the green and
-the blue pixels of an image of 32 x 32, each in row-major order.
+The binary format: records of 3,073 bytes without any header; one byte is the class, 0 to 9, then come the red, the
+green and the blue pixels of an image of 32 x 32, each in row-major order. The python format: a pickled dict; ``data``
+are the same 3,072 pixels a row, ``labels`` a list of the classes.
 
-Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version".
+Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version" and "Python / Matlab versions".
 """
 
 import os
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thinned._errors import DataError
+from thinned.data import _files, _pickled
 from thinned.data._dataset import Dataset, Split, hold_out
 
 SHAPE = (3, 32, 32)
@@ -26,13 +29,18 @@ LIMIT = 2**30  # bytes of all files of one part; in memory an image takes four t
 BRIGHTEST = 255
 TRAIN = "data_batch*.bin"
 TEST = "test_batch*.bin"
+PYTHON_TRAIN = "data_batch_[0-9]"
+PYTHON_TEST = "test_batch"
+PICKLE = b"\x80"  # how a pickle begins, unlike any record
+PICKLE_LIMIT = 2**26  # bytes of a pickle, twice what a batch takes
+INSIDE = ("cifar-10-batches-bin", "cifar-10-batches-py")  # what the published archives unpack to
 
 
 def read(path: str | PathLike[str]) -> Split:
     """Read one file of CIFAR-10.
 
     Args:
-        path: the file.
+        path: the file, in either format.
 
     Returns:
         Its images, of shape (examples, 3, 32, 32) and in [0, 1], with their classes.
@@ -55,9 +63,10 @@ def read_folder(root: str | PathLike[str]) -> Dataset:
     """Read the files of CIFAR-10 from a folder.
 
     Args:
-        root: the folder. It holds files named ``data_batch*.bin``, such as ``data_batch_1.bin`` to
-            ``data_batch_5.bin``, and ``test_batch*.bin``. Where there is none of the latter, a fifth of each class is
-            put aside for testing.
+        root: the folder, or the one that it was unpacked into. It holds files named ``data_batch*.bin``, such as
+            ``data_batch_1.bin`` to ``data_batch_5.bin``, and ``test_batch*.bin``; or, in the python format,
+            ``data_batch_1`` to ``data_batch_5`` and ``test_batch``. Where there is none to test on, a fifth of each
+            class is put aside.
 
     Returns:
         The data set, named after the folder.
@@ -68,9 +77,12 @@ def read_folder(root: str | PathLike[str]) -> Dataset:
     root = Path(root)
     if not os.path.isdir(root):
         raise DataError(f"{root} must be a folder with files of CIFAR-10, but there is none; check the path.")
-    train, test = (sorted(root.glob(pattern)) for pattern in (TRAIN, TEST))
+    folder = found(root) or root
+    train, test = (sorted(folder.glob(pattern)) for pattern in (TRAIN, TEST))
     if not train:
-        raise DataError(f"{root} must hold {TRAIN}, but holds none; put the files there.")
+        train, test = (sorted(folder.glob(pattern)) for pattern in (PYTHON_TRAIN, PYTHON_TEST))
+    if not train:
+        raise DataError(f"{root} must hold {TRAIN} or {PYTHON_TRAIN}, but holds neither; put the files there.")
     name = root.resolve().name or str(root)
     if test:
         return Dataset(name, _read_all(train), _read_all(test), CLASSES)
@@ -93,54 +105,98 @@ def read_file(path: str | PathLike[str]) -> Dataset:
     return _hold_out(path.name, [path])
 
 
+def found(root: Path) -> Path | None:
+    """Say which folder has files of CIFAR-10, by their names.
+
+    Args:
+        root: where to look, and one step further down.
+
+    Returns:
+        The folder, or None.
+
+    Example:
+        >>> found(Path("nowhere"))
+    """
+    for folder in (root, *(root / name for name in INSIDE)):
+        if any(any(folder.glob(pattern)) for pattern in (TRAIN, PYTHON_TRAIN)):
+            return folder
+    return None
+
+
+def recognise(path: Path, head: bytes) -> bool:
+    """Say whether a file is one of CIFAR-10.
+
+    Args:
+        path: the file.
+        head: its first bytes.
+
+    Returns:
+        Whether its name ends in ``.bin``, or it is a pickle.
+
+    Example:
+        >>> recognise(Path("data_batch_1.bin"), b"")
+        True
+    """
+    return path.suffix == ".bin" or head.startswith(PICKLE)
+
+
 def _hold_out(name: str, paths: Sequence[Path]) -> Dataset:
     whole = _read_all(paths)
-    data = hold_out(name, whole.inputs, whole.targets, CLASSES)
-    if not len(data.test.targets):
-        raise DataError(
-            f"{paths[0]} must hold at least 3 examples of one class, so that some can be put aside for testing, "
-            f"but holds {len(whole.targets)} in all; take more of the data."
-        )
-    return data
+    return hold_out(name, whole.inputs, whole.targets, CLASSES)
 
 
 def _read_all(paths: Sequence[Path]) -> Split:
     """Read files one after the other into one array, so that no second copy of all images is ever held."""
-    counts = [_count(path) for path in paths]
-    if RECORD * sum(counts) > LIMIT:
+    most = [_most(path) for path in paths]
+    if RECORD * sum(most) > LIMIT:
         raise DataError(
-            f"{paths[0].parent} must hold at most {LIMIT} bytes of one part, but holds {RECORD * sum(counts)}; "
+            f"{paths[0].parent} must hold at most {LIMIT} bytes of one part, but holds {RECORD * sum(most)}; "
             "take a part of the data."
         )
-    inputs = np.empty((sum(counts), *SHAPE), np.float32)
-    targets = np.empty(sum(counts), np.int64)
+    inputs = np.empty((sum(most), *SHAPE), np.float32)
+    targets = np.empty(sum(most), np.int64)
     begin = 0
-    for path, count in zip(paths, counts, strict=True):
-        records = _records(path, count)
-        part = slice(begin, begin + count)
-        targets[part] = records[:, 0]
-        np.divide(records[:, 1:].reshape(-1, *SHAPE), np.float32(BRIGHTEST), out=inputs[part], dtype=np.float32)
-        begin += count
-    return Split(inputs, targets)
+    for path, count in zip(paths, most, strict=True):
+        pixels, labels = _unpickled(path) if _is_pickle(path) else _records(path, count)
+        wrong = np.flatnonzero((labels < 0) | (labels >= CLASSES))
+        if len(wrong):
+            raise DataError(
+                f"{path} must hold classes from 0 to {CLASSES - 1}, but record {wrong[0]} is of class "
+                f"{labels[wrong[0]]}; check that it is a file of CIFAR-10."
+            )
+        part = slice(begin, begin + len(labels))
+        targets[part] = labels
+        np.divide(pixels.reshape(-1, *SHAPE), np.float32(BRIGHTEST), out=inputs[part], dtype=np.float32)
+        begin += len(labels)
+    return Split(inputs[:begin], targets[:begin])
 
 
-def _count(path: Path) -> int:
-    """Return how many records a file has by its size."""
-    if not os.path.isfile(path):  # unlike Path.is_file, never an error
-        raise DataError(f"{path} must be a file, but there is none that can be read; check the path.")
+def _is_pickle(path: Path) -> bool:
+    _files.exists(path)
+    try:
+        with path.open("rb") as file:
+            return path.suffix != ".bin" and file.read(len(PICKLE)) == PICKLE
+    except OSError as error:
+        raise DataError(f"{path} must be readable to its end, but: {error}; get the file again.") from error
+
+
+def _most(path: Path) -> int:
+    """Return how many records a file has, or a pickle can have, by its size."""
+    pickled = _is_pickle(path)
+    limit = PICKLE_LIMIT if pickled else LIMIT
     size = os.path.getsize(path)
-    if size == 0 or size % RECORD:
+    if not pickled and (size == 0 or size % RECORD):
         raise DataError(
             f"{path} must hold records of {RECORD} bytes, at least one and only whole ones, but has {size} bytes; "
             "get the file again."
         )
-    if size > LIMIT:
-        raise DataError(f"{path} must have at most {LIMIT} bytes, but has {size}; take a part of the data.")
-    return size // RECORD
+    if size > limit:
+        raise DataError(f"{path} must have at most {limit} bytes, but has {size}; take a part of the data.")
+    return size // (RECORD - 1 if pickled else RECORD)
 
 
-def _records(path: Path, count: int) -> NDArray[np.uint8]:
-    """Return the records of a file as an array of shape (count, 3073), their labels checked."""
+def _records(path: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the pixels and the labels of a file of records."""
     try:
         with path.open("rb") as file:
             content = file.read(RECORD * count)
@@ -149,10 +205,23 @@ def _records(path: Path, count: int) -> NDArray[np.uint8]:
     if len(content) < RECORD * count:
         raise DataError(f"{path} must be readable to its end, but became shorter meanwhile; get the file again.")
     records = np.frombuffer(content, np.uint8).reshape(count, RECORD)
-    wrong = np.flatnonzero(records[:, 0] >= CLASSES)
-    if len(wrong):
+    return records[:, 1:], records[:, 0]
+
+
+def _unpickled(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the pixels and the labels of a pickled file."""
+    batch = _pickled.load(path, _files.content(path, PICKLE_LIMIT))
+    batch = batch if isinstance(batch, dict) else {}
+    pixels: Any = batch.get(b"data", batch.get("data"))
+    labels: Any = batch.get(b"labels", batch.get("labels"))
+    whole = isinstance(labels, list) and all(type(label) is int and abs(label) < 2**31 for label in labels)
+    if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != RECORD - 1 or not whole:
         raise DataError(
-            f"{path} must hold classes from 0 to {CLASSES - 1}, but record {wrong[0]} is of class "
-            f"{records[wrong[0], 0]}; check that it is a file of CIFAR-10."
+            f"{path} must have `data`, {RECORD - 1} bytes an image, and `labels`, a list of integers, but has other "
+            "things; check that it is a file of CIFAR-10."
         )
-    return records
+    if not 0 < len(pixels) == len(labels):
+        raise DataError(
+            f"{path} must have one label for each image, but has {len(pixels)} images and {len(labels)} labels."
+        )
+    return pixels, np.array(labels, np.int64)

@@ -10,7 +10,6 @@ import gzip
 import math
 import os
 import struct
-import zlib
 from os import PathLike
 from pathlib import Path
 from typing import IO
@@ -19,13 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thinned._errors import DataError
+from thinned.data import _files
 from thinned.data._dataset import Dataset, Split
 
 UNSIGNED_BYTE = 0x08
-GZIP = b"\x1f\x8b"
 EXPANSION = 1032  # no deflate stream unpacks to more than 1032 times its length
 LIMIT = 2**30  # bytes of one file; in memory an image takes four times as much, as float32
-CHUNK = 2**20
 BRIGHTEST = 255
 AXES = {"images": 3, "labels": 1}
 
@@ -54,19 +52,9 @@ def read(path: str | PathLike[str], kind: str) -> NDArray[np.uint8]:
     path = Path(path)
     if kind not in AXES:
         raise DataError(f"`kind` must be one of {', '.join(AXES)}, but got kind={kind!r}.")
-    if not os.path.isfile(path):  # unlike Path.is_file, never an error
-        raise DataError(f"{path} must be a file, but there is none that can be read; check the path.")
-    try:
-        with path.open("rb") as raw:
-            size = os.fstat(raw.fileno()).st_size
-            packed = raw.read(len(GZIP)) == GZIP
-            raw.seek(0)
-            if not packed:
-                return _parse(path, raw, kind, most=size)
-            with gzip.GzipFile(fileobj=raw) as unpacked:
-                return _parse(path, unpacked, kind, most=size * EXPANSION)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} must be readable to its end, but: {error}; get the file again.") from error
+    with _files.unpacked(path) as stream:
+        size = os.path.getsize(path)
+        return _parse(path, stream, kind, most=size * EXPANSION if isinstance(stream, gzip.GzipFile) else size)
 
 
 def read_folder(root: str | PathLike[str]) -> Dataset:
@@ -94,6 +82,21 @@ def read_folder(root: str | PathLike[str]) -> Dataset:
         )
     classes = int(max(train.targets.max(), test.targets.max())) + 1
     return Dataset(name=root.resolve().name or str(root), train=train, test=test, classes=classes)
+
+
+def found(root: Path) -> Path | None:
+    """Say which folder has files in the format of MNIST, by their names.
+
+    Args:
+        root: where to look.
+
+    Returns:
+        The folder, or None.
+
+    Example:
+        >>> found(Path("nowhere"))
+    """
+    return root if any(root.glob("*idx[13]-ubyte*")) else None
 
 
 def _split(root: Path, part: str) -> tuple[Split, Path]:
@@ -143,20 +146,12 @@ def _parse(path: Path, stream: IO[bytes] | gzip.GzipFile, kind: str, most: int) 
         raise DataError(f"{claim}, but at most {LIMIT} are allowed; take a part of the data.")
     if length + count > most:
         raise DataError(f"{claim}, but cannot hold more than {most - length}; it was cut off: get the file again.")
-    data = _take(stream, count + 1)
+    data = _files.take(stream, count + 1)
     if len(data) < count:
         raise DataError(f"{claim}, but holds {len(data)}; it was cut off: get the file again.")
     if len(data) > count:
         raise DataError(f"{claim}, but holds more; header and data do not belong together: get the file again.")
     return np.frombuffer(data, np.uint8).reshape(shape)
-
-
-def _take(stream: IO[bytes] | gzip.GzipFile, most: int) -> bytearray:
-    """Read up to `most` bytes; the memory taken follows what is there, not what was asked for."""
-    data = bytearray()
-    while len(data) < most and (piece := stream.read(min(CHUNK, most - len(data)))):
-        data += piece
-    return data
 
 
 def _times(shape: tuple[int, ...]) -> str:

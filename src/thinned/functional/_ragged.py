@@ -34,7 +34,23 @@ def _integers(tensor: Any, name: str) -> Tensor:
     return tensor.contiguous()
 
 
-def _id(value: Any, dtype: torch.dtype) -> int:
+def checked_id(value: Any, dtype: torch.dtype = torch.int64) -> int:
+    """Return a replacement value as a Python integer.
+
+    Args:
+        value: any integer.
+        dtype: of the ids that it stands among.
+
+    Returns:
+        The integer.
+
+    Raises:
+        KindError, RangeError: it is no integer, or does not fit.
+
+    Example:
+        >>> checked_id(-1)
+        -1
+    """
     if isinstance(value, bool):
         raise KindError("`replacement_value` must be an integer, but got a bool.")
     try:
@@ -253,7 +269,7 @@ def sparse_dropout_with_replacement(
         raise RangeError(f"`values` and `lengths` must be on one device, but got {ids.device} and {sizes.device}.")
     if ids.is_meta:
         raise RangeError("`values` must hold data, on which the size of the result depends, but got a meta tensor.")
-    id, count = _id(replacement_value, ids.dtype), sizes.numel()
+    id, count = checked_id(replacement_value, ids.dtype), sizes.numel()
     if mask is not None:
         result = _kernels.by_mask(ids, sizes, id, _given(mask, count, ids, (seed, stream, generator, window)))
     else:
@@ -323,7 +339,7 @@ def sparse_itemwise_dropout_with_replacement(
     ids, count = ragged.values, ragged.values.numel()
     if not ids.is_meta and (kind := _kernels.lengths_fault(ragged.lengths, count)):
         raise fault(kind, ids)
-    id = _id(replacement_value, ids.dtype)
+    id = checked_id(replacement_value, ids.dtype)
     if mask is not None:
         keep = _given(mask, count, ids, (seed, stream, generator, window))
         result = torch.where(keep, ids, id)

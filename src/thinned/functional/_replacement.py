@@ -130,6 +130,8 @@ def checked_positions(positions: Any) -> str:
 
 
 def _fits(replacement: Replacement, input: Tensor) -> None:
+    if isinstance(replacement, complex) and not input.is_complex():
+        raise KindError(f"`replacement` must be real for an input of dtype {input.dtype}, but got {replacement}.")
     if not isinstance(replacement, Tensor):
         return
     pairs = zip(reversed(replacement.shape), reversed(input.shape), strict=False)

@@ -84,6 +84,9 @@ def subsample(
             f"p={p}, threshold={threshold} and counts={'None' if counts is None else 'a tensor'} for by={by!r}."
         )
     data = Ragged(values, lengths, None, False)
+    for name, tensor in (("values", data.values), ("lengths", data.lengths)):
+        if not tensor.is_cpu:
+            raise RangeError(f"`{name}` must be on the CPU, but got a tensor on {tensor.device}.")
     if kind := _kernels.lengths_fault(data.lengths, data.values.numel()):
         raise fault(kind, data.values)
     check_one_source(seed, generator)
@@ -107,13 +110,15 @@ def _thinned_ids(values: Tensor, threshold: Any, counts: Tensor | None, seed: in
     ids = values.numpy()
     if counts is None:
         _, place, seen = np.unique(ids, return_inverse=True, return_counts=True)
-        each, total = seen[place], ids.size
+        each, total = seen[place], float(ids.size)
     else:
         if not isinstance(counts, Tensor) or counts.dtype not in (torch.int32, torch.int64) or counts.dim() != 1:
             raise KindError("`counts` must be an int32 or int64 tensor with 1 axis, but it is not.")
+        if bool((counts < 0).any()):
+            raise RangeError(f"`counts` must not be negative anywhere, but got {int(counts.min())}.")
         if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < counts.numel():
             raise RangeError(f"`counts` must have an entry for each id, but {counts.numel()} entries do not reach.")
-        each, total = counts.numpy()[ids], int(counts.sum())
+        each, total = counts.numpy()[ids], float(counts.sum(dtype=torch.float64))  # in int64 it could overflow
     with np.errstate(divide="ignore", invalid="ignore"):  # an id that was counted 0 times always stays
         dropped = 1 - np.sqrt(threshold * total / each)
     limits = np.rint(np.nan_to_num(dropped, nan=0.0, neginf=0.0).clip(0, 1) * 2.0**32)

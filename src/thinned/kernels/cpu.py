@@ -232,100 +232,97 @@ def place(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> Place:
     )
 
 
-def _launch_on(matrix: Tensor, path: str | None) -> tuple[int, int, int]:
-    return DTYPES[matrix.dtype], *launch(matrix.numel(), path, torch.get_num_threads())
+# What the submatrix kernels below can do at once; each returns when all of it is done. None of it may touch what
+# another part writes.
+Block = tuple[Tensor, Tensor, Place]  # matrix, block, place of the block in the matrix
+SgdUpdate = tuple[Tensor, Tensor | None, Tensor, Place, SgdStep]  # parameter, momentum, gradient, its place, numbers
+Moments = tuple[Tensor, Tensor, Tensor | None]  # first, second, and the largest second ones so far
+AdamUpdate = tuple[Tensor, Moments, Tensor, Place, AdamStep]  # likewise
 
 
-def gather(matrix: Tensor, block: Tensor, place: Place, path: str | None = None) -> None:
-    """Copy a submatrix into a block.
+def gather(blocks: Sequence[Block], path: str | None = None) -> None:
+    """Copy submatrices into blocks.
 
     Args:
-        matrix: contiguous tensor of a dtype in `SUBMATRIX_DTYPES`.
-        block: contiguous tensor for the result.
-        place: of the submatrix.
+        blocks: contiguous matrices and blocks of a dtype in `SUBMATRIX_DTYPES`, and the places.
         path: code path to force, one of `PATHS`.
 
     Example:
         >>> matrix, block = torch.arange(6.0).view(2, 3), torch.empty(1, 2)
         >>> rows, columns = torch.tensor([1]), torch.tensor([0, 2])
-        >>> gather(matrix, block, place(matrix, rows, columns))
+        >>> gather([(matrix, block, place(matrix, rows, columns))])
         >>> block
         tensor([[3., 5.]])
     """
-    _cpu.gather(matrix.data_ptr(), block.data_ptr(), place, *_launch_on(matrix, path))
+    _cpu.gather([(DTYPES[x.dtype], x.data_ptr(), y.data_ptr(), at) for x, y, at in blocks], *_launch(path))
 
 
-def scatter_add(matrix: Tensor, block: Tensor, place: Place, path: str | None = None) -> None:
-    """Add a block to a submatrix, in place.
+def scatter_add(blocks: Sequence[Block], path: str | None = None) -> None:
+    """Add blocks to submatrices, in place.
 
     Args:
-        matrix: as for `gather`.
-        block: what to add.
-        place, path: as for `gather`.
+        blocks: matrices, what to add to them, and where.
+        path: as for `gather`.
 
     Example:
         >>> matrix, rows, columns = torch.zeros(2, 3), torch.tensor([1]), torch.tensor([0, 2])
-        >>> scatter_add(matrix, torch.tensor([[1.0, 2.0]]), place(matrix, rows, columns))
+        >>> scatter_add([(matrix, torch.tensor([[1.0, 2.0]]), place(matrix, rows, columns))])
         >>> matrix[1]
         tensor([1., 0., 2.])
     """
-    _cpu.scatter_add(matrix.data_ptr(), block.data_ptr(), place, *_launch_on(matrix, path))
+    _cpu.scatter_add([(DTYPES[x.dtype], x.data_ptr(), y.data_ptr(), at) for x, y, at in blocks], *_launch(path))
 
 
-def sgd(
-    parameter: Tensor,
-    momentum: Tensor | None,
-    gradient: Tensor,
-    place: Place,
-    step: SgdStep,
-    path: str | None = None,
-) -> None:
-    """Make one step of SGD on a submatrix of a parameter and of its momentum; the rest stays as it is.
+def sgd(updates: Sequence[SgdUpdate], path: str | None = None) -> None:
+    """Make one step of SGD on submatrices of parameters and of their momentum.
 
     Args:
-        parameter: as the matrix of `gather`.
-        momentum: like the parameter; None for SGD without.
-        gradient: block of the submatrix's gradient.
-        place, path: as for `gather`.
-        step: the numbers.
+        updates: parameters, and what to do with them; all tensors are as for `gather`.
+        path: as for `gather`.
 
     Example:
         >>> parameter, row = torch.ones(3), torch.tensor([1])
-        >>> sgd(parameter, None, torch.ones(1), place(parameter, row, None), SgdStep(lr=0.5))
+        >>> sgd([(parameter, None, torch.ones(1), place(parameter, row, None), SgdStep(lr=0.5))])
         >>> parameter
         tensor([1.0000, 0.5000, 1.0000])
     """
-    state = 0 if momentum is None else momentum.data_ptr()
-    _cpu.sgd(parameter.data_ptr(), state, gradient.data_ptr(), place, step, *_launch_on(parameter, path))
+    said = [
+        (DTYPES[x.dtype], x.data_ptr(), 0 if momentum is None else momentum.data_ptr(), g.data_ptr(), at, step)
+        for x, momentum, g, at, step in updates
+    ]
+    _cpu.sgd(said, *_launch(path))
 
 
-def adam(
-    parameter: Tensor,
-    moments: tuple[Tensor, Tensor, Tensor | None],
-    gradient: Tensor,
-    place: Place,
-    step: AdamStep,
-    path: str | None = None,
-) -> None:
-    """Make one step of Adam or AdamW on a submatrix of a parameter and of its moments; the rest stays as it is.
+def adam(updates: Sequence[AdamUpdate], path: str | None = None) -> None:
+    """Make one step of Adam or AdamW on submatrices of parameters and of their moments.
 
     Args:
-        parameter: as the matrix of `gather`.
-        moments: the first, the second, and the largest second ones so far (None without), like the parameter.
-        gradient: block of the submatrix's gradient.
-        place, path: as for `gather`.
-        step: the numbers.
+        updates: parameters, and what to do with them; all tensors are as for `gather`.
+        path: as for `gather`.
 
     Example:
         >>> parameter, row, moments = torch.ones(3), torch.tensor([1]), (torch.zeros(3), torch.zeros(3), None)
         >>> numbers = AdamStep(0.5, 0.9, 0.999, 0.0, 0.0, correction1=1 - 0.9, correction2=1 - 0.999)
-        >>> adam(parameter, moments, torch.ones(1), place(parameter, row, None), numbers)
+        >>> adam([(parameter, moments, torch.ones(1), place(parameter, row, None), numbers)])
         >>> parameter
         tensor([1.0000, 0.5000, 1.0000])
     """
-    first, second, largest = moments
-    state = first.data_ptr(), second.data_ptr(), 0 if largest is None else largest.data_ptr()
-    _cpu.adam(parameter.data_ptr(), state, gradient.data_ptr(), place, step, *_launch_on(parameter, path))
+    said = [
+        (
+            DTYPES[x.dtype],
+            x.data_ptr(),
+            (first.data_ptr(), second.data_ptr(), 0 if largest is None else largest.data_ptr()),
+            g.data_ptr(),
+            at,
+            step,
+        )
+        for x, (first, second, largest), g, at, step in updates
+    ]
+    _cpu.adam(said, *_launch(path))
+
+
+def _launch(path: str | None) -> tuple[int, int]:
+    return torch.get_num_threads(), _BEST if path is None else _NUMBERS[path]
 
 
 def fresh(shape: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -115,7 +115,7 @@ def run(
         What was found.
 
     Raises:
-        RangeError: the networks do not fit in memory, or the name is taken.
+        RangeError: the data have no classes, the networks do not fit in memory, or the name is taken.
         MissingExtraError: the report cannot be drawn.
 
     Example:
@@ -129,6 +129,8 @@ def run(
         >>> summary.epoch, summary.seeds
         (1, (0,))
     """
+    if data.task != "classification":
+        raise RangeError(f"`data` must have classes to be compared, but {data.name} is for {data.task}.")
     require("matplotlib.figure", "lab")  # better missed now than after the training
     train, test = Examples.of(data.train), Examples.of(data.test)
     weights = _weights(train.inputs.shape[1], settings.hidden, data.classes)

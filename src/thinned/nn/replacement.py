@@ -8,7 +8,7 @@ from torch import Tensor
 
 from thinned import functional, references
 from thinned._errors import RangeError
-from thinned.functional._ragged import Ids
+from thinned.functional._ragged import Ids, checked_id
 from thinned.functional._replacement import POSITIONS, Replacement, checked, checked_positions
 from thinned.keys import Site
 
@@ -22,7 +22,7 @@ class _SparseDropout(Site, torch.nn.Module):
     def __init__(self, p: float = 0.5, replacement_value: int = 0, *, include_last_offset: bool = False) -> None:
         super().__init__()
         self.p = p
-        self.replacement_value = replacement_value
+        self.replacement_value = checked_id(replacement_value)
         self.include_last_offset = include_last_offset
 
     def _replace(
@@ -69,7 +69,7 @@ class SparseDropoutWithReplacement(_SparseDropout):
         include_last_offset: offsets have one entry more, the end of the last example, as in `torch.nn.EmbeddingBag`.
 
     Raises:
-        ValueError, TypeError: `p` is not a number in [0, 1].
+        ValueError, TypeError: `p` is not a number in [0, 1], or `replacement_value` no 64-bit integer.
 
     Example:
         >>> layer = thinned.nn.SparseDropoutWithReplacement(0.5, replacement_value=9)
@@ -114,7 +114,7 @@ class SparseItemwiseDropoutWithReplacement(_SparseDropout):
         include_last_offset: offsets have one entry more, the end of the last example, as in `torch.nn.EmbeddingBag`.
 
     Raises:
-        ValueError, TypeError: `p` is not a number in [0, 1].
+        ValueError, TypeError: `p` is not a number in [0, 1], or `replacement_value` no 64-bit integer.
 
     Example:
         >>> _ = torch.manual_seed(0)
