@@ -6,6 +6,8 @@ import signal
 
 import pytest
 from click.testing import CliRunner
+from laboratory import DATA, lines, small
+from rich.console import Console
 
 from thinned.lab import display, loop, run
 from thinned.lab.distributed import PeerError
@@ -69,7 +71,7 @@ def test_ctrl_c_and_resume(train, tmp_path, monkeypatch):
     monkeypatch.undo()
     result = train("--resume", str(tmp_path / "x"))
     assert result.exit_code == 0, result.output
-    assert [json.loads(line)["epoch"] for line in (tmp_path / "x" / "records.jsonl").open()] == [1, 2]
+    assert [line["epoch"] for line in lines(tmp_path / "x")] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_ctrl_c_and_resume(train, tmp_path, monkeypatch):
     ],
 )
 def test_bad_input_ends_in_one_sentence(train, arguments, message):
-    result = train(*arguments, *([] if "--resume" in arguments else TINY))
+    result = train(*([] if "--resume" in arguments else TINY), *arguments)
     assert result.exit_code == 2
     assert result.stderr.replace("(", "").startswith(f"Error: {message}")
     assert len(result.stderr.splitlines()) == 1

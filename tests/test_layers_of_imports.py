@@ -31,7 +31,6 @@ LAYERS = [
     ["_predict", "_cite"],  # know what `convert` would swap
     ["__init__"],
     ["lab"],
-    ["cli"],
     ["__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
