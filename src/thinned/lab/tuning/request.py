@@ -7,8 +7,8 @@ from typing import Any
 
 from thinned._errors import KindError, RangeError
 from thinned.lab.config import gathered
+from thinned.lab.tuning.plan import Plan
 from thinned.lab.tuning.reading import searched
-from thinned.lab.tuning.study import Plan
 
 KEYS = ("trials", "sampler", "pruner", "space")
 
@@ -58,8 +58,8 @@ def request(
     trials = tune.get("trials") if trials is None else trials
     if trials is not None and type(trials) is not int:
         raise KindError(f"`tune.trials` must be an integer, but got trials={trials!r}.")
-    names = {"sampler": sampler or tune.get("sampler"), "pruner": pruner or tune.get("pruner")}
-    names = {key: name for key, name in names.items() if name is not None}
+    given = {"sampler": sampler or tune.get("sampler"), "pruner": pruner or tune.get("pruner")}
+    names = {key: str(name) for key, name in given.items() if name is not None}
     if path is None and not flags and not search and not names:
         return None, trials
     table: dict[str, Any] = dict(space)

@@ -22,7 +22,9 @@ from thinned.lab.loop import InterruptedRunError, Outcome
 from thinned.lab.tuning import figures, findings
 from thinned.lab.tuning import space as spaces
 from thinned.lab.tuning.findings import Tried
-from thinned.lab.tuning.study import Plan, StudyError, Watch, fill, first, opened, shown, url
+from thinned.lab.tuning.plan import Plan
+from thinned.lab.tuning.storage import StudyError, first, shown, url
+from thinned.lab.tuning.study import Watch, fill, opened
 from thinned.lab.tuning.supervisor import Display, Silent, standing, supervise
 from thinned.lab.tuning.worker import Task, parts
 
@@ -109,7 +111,7 @@ def search(
         plan: what to search; None to go on with a study.
         where: the study.
         trials: how many trials there are to be, in all; None for as many as the study has, or for
-            `thinned.lab.tuning.study.Plan.places`.
+            `thinned.lab.tuning.plan.Plan.places`.
         workers: processes to start.
         release: whether to put all running trials into the queue again, whoever runs them.
         display: what is told how it goes.

@@ -23,7 +23,9 @@ from thinned.lab.examples import Parts
 from thinned.lab.loop import DivergedError, Loop, Progress, Silent
 from thinned.lab.records import Record
 from thinned.lab.tuning import space as spaces
-from thinned.lab.tuning.study import ENDED, OPEN, Plan, StudyError, first, opened, place_of, put, worker
+from thinned.lab.tuning.plan import Plan
+from thinned.lab.tuning.storage import StudyError, first
+from thinned.lab.tuning.study import ENDED, OPEN, opened, place_of, put, worker
 
 PAUSE = 0.5  # seconds between two looks at a queue that is empty
 
@@ -43,7 +45,7 @@ class Task:
     Attributes:
         storage: as for `thinned.lab.tuning.study.opened`.
         name: of the study.
-        plan: `thinned.lab.tuning.study.Plan.plain`.
+        plan: `thinned.lab.tuning.plan.Plan.plain`.
         threads: of torch.
     """
 
