@@ -12,6 +12,7 @@ from thinned.lab.tuning.space import Choices, Range, Space
 WIDTH = 4.6  # inches of a panel
 HEIGHT = 3.1
 ACROSS = 2  # panels in a row
+WIDE = 20  # from the least to the greatest, that an axis is logarithmic
 
 
 def importance(shares: Mapping[str, float]) -> str:
@@ -82,13 +83,16 @@ def _panel(axes: Any, rows: Sequence[Tried], name: str, domain: Choices | Range)
         for row in shown:
             if row.state == "complete" and row.validation_error is not None:
                 least[place(row)] = min(row.validation_error, least.get(place(row), row.validation_error))
-        axes.plot([*sorted(least)], [least[at] for at in sorted(least)], color=COLOURS[1], label="best",
-                  linestyle="-" if numbers else "none", marker="_", markersize=14)  # fmt: skip
+        line, marker = ("-", "") if numbers else ("", "_")
+        axes.plot(sorted(least), [least[at] for at in sorted(least)], line, color=COLOURS[1], label="best",
+                  marker=marker, markersize=14)  # fmt: skip
     if not numbers:
         axes.set_xticks(range(len(labels)), labels, rotation=30 if len("".join(labels)) > 30 else 0, ha="center")
         axes.set_xlim(-0.5, len(labels) - 0.5)
-    if isinstance(domain, Range) and domain.log:
-        axes.set_xscale("log")
+    at = [*map(place, shown)] if numbers else []
+    for drawn, scale in ((at, axes.set_xscale), ([row.validation_error for row in shown], axes.set_yscale)):
+        if drawn and 0 < WIDE * min(drawn) < max(drawn):
+            scale("log")
     axes.set_xlabel(short(name))
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
