@@ -180,31 +180,31 @@ def test_a_search_in_which_nothing_works(tmp_path, data):
         (["--search", "p=0.1,1.5"], "`p` must be in [0, 1], but got p=1.5."),
         (
             ["--search", "dropout.kind=standard,spatial"],
-            "The dropout of a hidden layer must be one of none, torch, sta",
+            "The dropout of a hidden layer must be one of none, ",
         ),
         (
             ["--search", "p=0.1,0.5", "--sampler", "x"],
-            "`sampler` must be one of tpe, gp, random, grid, but got sampler",
+            "`sampler` must be one of tpe, gp, random, grid, but",
         ),
         (
             ["--search", "p=0..0.5", "--sampler", "grid"],
-            "`dropout.p` must have a list of values or a step to be search",
+            "`dropout.p` must have a list of values or a step",
         ),
         (
             ["--search", "p=0.1,0.5", "--validation", "0"],
-            "`data.validation` must be above 0, as trials are judged by i",
+            "`data.validation` must be above 0, as trials",
         ),
         (["--search", "p=0.1,0.5", "--workers", "0"], "`workers` must be at least 1, but got workers=0."),
         (["--search", "p=0.1,0.5", "--trials", "0"], "`trials` must be at least 1, but got trials=0."),
         (
             ["--search", "p=0.1,0.5", "--data", "nowhere"],
-            "nowhere must be a file or a folder with data, but there is n",
+            "nowhere must be a file or a folder with data",
         ),
         (
             ["--search", "p=0.1,0.5", "--study", "../x"],
-            "`name` must be up to 100 letters, digits, '_', '.', '+' or '-'",
+            "`name` must be up to 100 letters, digits, '_', '.', ",
         ),
-        (["--search", "p=0.1,0.5", "--study", "x", "--storage", "nothing://x"], "`storage` must be a storage that can"),
+        (["--search", "p=0.1,0.5", "--study", "x", "--storage", "nothing://x"], "`storage` must be a storage"),
         (["nothing.toml"], "nothing.toml must be a TOML file that can be read, but: No such file or directory."),
         (["--sampler"], "Option '--sampler' requires an argument."),
     ],
@@ -219,7 +219,7 @@ def test_bad_input_ends_in_one_sentence(tmp_path, arguments, message):
 
 def test_a_folder_of_something_else(tmp_path):
     (tmp_path / "x").mkdir()
-    with pytest.raises(RangeError, match="`study` must be new or a study, but .*x is something else"):
+    with pytest.raises(RangeError, match=r"`study` must be new or a study, but .*x is something else"):
         search(Plan({}, {"p": [0.1]}), Where(tmp_path, "x"))
 
 
