@@ -14,6 +14,7 @@ def _alpha(n: int) -> Contenders:
     return {
         "thinned": lambda: functional.alpha_dropout(x, 0.1, True),
         "torch": lambda: F.alpha_dropout(x, 0.1, True),
+        "clone": x.clone,
     }
 
 
@@ -22,12 +23,17 @@ def _gaussian(n: int) -> Contenders:
     return {
         "thinned": lambda: functional.gaussian_dropout(x, 0.2),
         "x * normal_": lambda: x * torch.empty_like(x).normal_(1, 0.5),
+        "clone": x.clone,
     }
 
 
-def _channels() -> Contenders:
-    x = torch.randn(32, 64, 28, 28)
-    return {"thinned": lambda: functional.dropout2d(x, 0.1), "torch": lambda: F.dropout2d(x, 0.1)}
+def _channels(layout: torch.memory_format = torch.contiguous_format) -> Contenders:
+    x = torch.randn(32, 64, 28, 28).contiguous(memory_format=layout)
+    return {
+        "thinned": lambda: functional.dropout2d(x, 0.1),
+        "torch": lambda: F.dropout2d(x, 0.1),
+        "clone": x.clone,
+    }
 
 
 def published_drop_block(x: torch.Tensor, p: float, size: int) -> torch.Tensor:
@@ -57,6 +63,7 @@ VARIANTS = [
     Case("Gaussian dropout 1M", 2, lambda: _gaussian(1 << 20), (Bar("x * normal_", "thinned", 1.4, 2),)),
     Case("Gaussian dropout 1M, one thread", 1, lambda: _gaussian(1 << 20), (Bar("x * normal_", "thinned", 1.4, 2),)),
     Case("dropout2d 32 x 64 x 28 x 28", 2, _channels, (Bar("torch", "thinned", 1, 1.5),)),
+    Case("dropout2d, channels last", 2, lambda: _channels(torch.channels_last), (Bar("torch", "thinned", 1, 1.5),)),
     Case("DropBlock2d 32 x 64 x 28 x 28", 2, _blocks("rate"), (Bar("plain torch", "thinned", 2, 5),)),
     Case("DropBlock2d, by count", 2, _blocks("count"), (Bar("plain torch", "thinned", 2, 5),)),
 ]

@@ -11,14 +11,21 @@ namespace {
 
 constexpr int64_t kPiece = 32 * kGaussianTile;
 
+const GaussianTiles* table(Path path) {
+  switch (path) {
+    case Path::avx512: return avx512_gaussian_tiles();
+    case Path::avx2: return avx2_gaussian_tiles();
+    default: return portable_gaussian_tiles();
+  }
+}
+
 }  // namespace
 
 const GaussianTiles* portable_gaussian_tiles() { return gaussian_table(); }
 
 void gaussian(const void* from, void* to, uint64_t start, int64_t n, Dtype dtype, const GaussianLaw& law, const How& how) {
   if (n <= 0) return;
-  const GaussianTiles* table = how.path == Path::portable ? portable_gaussian_tiles() : avx2_gaussian_tiles();
-  const GaussianTiles tiles = table[static_cast<int>(dtype)];
+  const GaussianTiles tiles = table(how.path)[static_cast<int>(dtype)];
   const std::size_t size = element_size(dtype);
   const char* const x = static_cast<const char*>(from);
   char* const y = static_cast<char*>(to);

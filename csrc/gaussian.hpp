@@ -19,6 +19,7 @@ using GaussianTiles = void (*)(const void* x, void* y, uint64_t tile, int64_t ti
 
 const GaussianTiles* portable_gaussian_tiles();
 const GaussianTiles* avx2_gaussian_tiles();
+const GaussianTiles* avx512_gaussian_tiles();
 
 // Indices [start, start + n).
 void gaussian(const void* x, void* y, uint64_t start, int64_t n, Dtype dtype, const GaussianLaw& law, const How& how);

@@ -40,4 +40,14 @@ const Tiles* avx512_tiles();
 const Tiles* portable_affine_tiles();
 const Tiles* avx2_affine_tiles();
 
+// Does the same to n neighbours whose decisions are made already: keep[i] is 0 or 1; null keeps them all. x may be y.
+using Run = void (*)(const void* x, void* y, const uint8_t* keep, int64_t n, const Law& law);
+
+// As above: one entry for each dtype but `keep`, and for laws with a shift or a fill the real dtypes alone.
+const Run* portable_runs();
+const Run* avx2_runs();
+const Run* avx512_runs();
+const Run* portable_affine_runs();
+const Run* avx2_affine_runs();
+
 }  // namespace thinned

@@ -34,9 +34,20 @@ inline Team openmp_team() {
 #endif
 }
 
+// This thread's number in its team.
+inline std::size_t openmp_thread() {
+#if defined(_WIN32)
+  return 0;
+#else
+  static const auto number = reinterpret_cast<int (*)()>(dlsym(RTLD_DEFAULT, "omp_get_thread_num"));
+  return number ? static_cast<std::size_t>(number()) : 0;
+#endif
+}
+
 // Calls work(piece) once for each piece in [0, pieces), on up to `threads` threads, and returns when all are done. Each
 // thread has a run of neighbours of its own, and helps the others when that is done: threads that touch a huge page of fresh
-// memory for the first time, at the same time, get in each other's way.
+// memory for the first time, at the same time, get in each other's way; and memory of the call before, which had the same
+// runs, may still be in the cache of the thread's core.
 template <class Work>
 void parallel(int64_t pieces, int threads, const Work& work) {
   struct alignas(64) Run {  // pieces [next, end) are still to be done; a cache line each
@@ -46,9 +57,7 @@ void parallel(int64_t pieces, int threads, const Work& work) {
   struct Queue {
     const Work& work;
     std::vector<Run> runs;
-    std::atomic<std::size_t> arrived{0};
-    void drain() {
-      const std::size_t own = arrived.fetch_add(1, std::memory_order_relaxed);
+    void drain(std::size_t own) {
       for (std::size_t k = 0; k < runs.size(); ++k) {
         Run& run = runs[(own + k) % runs.size()];
         for (int64_t piece; (piece = run.next.fetch_add(1, std::memory_order_relaxed)) < run.end;) work(piece);
@@ -65,15 +74,15 @@ void parallel(int64_t pieces, int threads, const Work& work) {
     queue.runs[t].next = pieces / team_size * t + std::min<int64_t>(t, pieces % team_size);
     queue.runs[t].end = pieces / team_size * (t + 1) + std::min<int64_t>(t + 1, pieces % team_size);
   }
-  const auto drain = [](void* q) { static_cast<Queue*>(q)->drain(); };
+  const auto drain = [](void* q) { static_cast<Queue*>(q)->drain(openmp_thread()); };
   if (const Team team = openmp_team()) return team(drain, &queue, team_size, 0);
   std::vector<std::thread> others;
   others.reserve(team_size);
   try {
-    for (unsigned t = 1; t < team_size; ++t) others.emplace_back(drain, &queue);
+    for (unsigned t = 1; t < team_size; ++t) others.emplace_back([&queue, t] { queue.drain(t); });
   } catch (const std::system_error&) {  // no more threads to be had: those that there are do all the work
   }
-  queue.drain();
+  queue.drain(0);
   for (std::thread& other : others) other.join();
 }
 

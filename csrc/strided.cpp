@@ -1,16 +1,20 @@
 // Tensors that are not one run of memory and of mask: transposed ones, channels last, shared axes, windows across rows.
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <vector>
 
 #include "dropout.hpp"
 #include "element.hpp"
+#include "memory.hpp"
 #include "parallel.hpp"
 
 namespace thinned {
 namespace {
 
-constexpr int64_t kBlock = 16384;  // elements of one piece of work
+constexpr int64_t kBlock = 16384;   // elements of one piece of work
+constexpr int64_t kShortest = 16;   // elements of a run that is worth a call
+constexpr int64_t kLongest = 2048;  // decisions that are laid out for several rows at a time
 
 int64_t count(const std::vector<Axis>& axes) {
   int64_t n = 1;
@@ -73,6 +77,7 @@ struct Cursor {
   }
 };
 
+// One element of another layout than a run, and what a dropped one becomes; runs are the vectorised kernels' part.
 template <class T>
 struct Scale {
   double scale;
@@ -90,40 +95,104 @@ struct Affine {
   T dropped() const { return fill; }
 };
 
-template <class T, class Select>
-inline T pick(T v, const Select select, uint8_t keep) {
-  const T s = select.kept(v);
-  return keep ? s : select.dropped();
+template <class T>
+void fill(T* y, int64_t n, T value) {
+  const T zero{};
+  const bool zeros = std::memcmp(&value, &zero, sizeof(T)) == 0;
+  if (zeros) std::memset(static_cast<void*>(y), 0, static_cast<std::size_t>(n) * sizeof(T));
+  else std::fill(y, y + n, value);
 }
 
-template <class T, class Select>
-void run(const T* x, T* y, const uint8_t* keep, int64_t n, const Axis& a, const Select select) {
-  const int64_t k = static_cast<int64_t>(a.mask);
-  if (a.x == 1 && a.y == 1 && k == 1) {
-    for (int64_t i = 0; i < n; ++i) y[i] = pick(x[i], select, keep[i]);
-  } else if (a.x == 1 && a.y == 1 && k == 0) {
-    if (*keep) for (int64_t i = 0; i < n; ++i) y[i] = select.kept(x[i]);
-    else std::fill(y, y + n, select.dropped());
-  } else {
-    for (int64_t i = 0; i < n; ++i) y[i * a.y] = pick(x[i * a.x], select, keep[i * k]);
+// Whether each decision is for one row of elements that lie next to each other, and the rows one behind the other.
+bool whole_rows(const std::vector<Axis>& axes) {
+  if (axes.size() != 2) return false;
+  const Axis &rows = axes[0], &row = axes[1];
+  return rows.mask == 1 && rows.x == row.size && rows.y == row.size && row.mask == 0 && row.x == 1 && row.y == 1;
+}
+
+// Elements [first, last) of such rows: neighbours with the same decision are one run, however many rows they are.
+template <class T>
+void select_rows(const T* from, T* to, const uint8_t* keep, int64_t width, int64_t first, int64_t last, const Law& law,
+                 Run run, T dropped) {
+  const int64_t end = (last + width - 1) / width;
+  for (int64_t row = first / width; first < last;) {
+    const uint8_t decision = keep[row];
+    const void* other = std::memchr(keep + row, !decision, static_cast<std::size_t>(end - row));
+    row = other ? static_cast<const uint8_t*>(other) - keep : end;
+    const int64_t stop = std::min(last, row * width);
+    if (decision) run(from + first, to + first, nullptr, stop - first, law);
+    else fill(to + first, stop - first, dropped);
+    first = stop;
   }
 }
 
-// Elements [first, last) of the grid in row-major order; keep is indexed by the axes' mask strides, less `origin`.
-template <class T, class Select = Scale<T>>
-void select(const void* x, void* y, const uint8_t* keep, uint64_t origin, const std::vector<Axis>& axes, int64_t first,
-            int64_t last, const Law& law) {
-  const Select how(law);
+// Whether rows of elements that lie one behind the other share a short row of decisions, as channels last do.
+bool repeated_rows(const std::vector<Axis>& axes) {
+  if (axes.size() < 2) return false;
+  const Axis &rows = axes[axes.size() - 2], &row = axes.back();
+  const bool dense = rows.x == row.size && rows.y == row.size && row.x == 1 && row.y == 1;
+  return dense && rows.mask == 0 && row.mask == 1 && row.size <= kLongest;
+}
+
+// Elements [first, last) of such a grid: the decisions are laid out for some rows at a time, and those rows are one run.
+template <class T>
+void select_repeated(const T* from, T* to, const uint8_t* keep, std::vector<Axis> axes, int64_t first, int64_t last,
+                     const Law& law, Run run) {
+  const int64_t width = axes.back().size, span = kLongest / width * width;
+  axes.pop_back();
+  axes.back() = {axes.back().size * width, 1, 1, 0};
+  std::array<uint8_t, kLongest> decisions;
   Cursor at(axes, first);
   while (first < last) {
-    const int64_t n = std::min(last - first, at.left());
-    run(static_cast<const T*>(x) + at.x, static_cast<T*>(y) + at.y, keep + (at.mask - origin), n, axes.back(), how);
+    const int64_t n = std::min(last - first, at.left()), begin = at.index[axes.size() - 1] % width;
+    const int64_t end = std::max(width, std::min(begin + n, span));
+    std::memcpy(decisions.data(), keep + at.mask, static_cast<std::size_t>(width));
+    for (int64_t filled = width; filled < end; filled *= 2)
+      std::memcpy(decisions.data() + filled, decisions.data(), static_cast<std::size_t>(std::min(filled, end - filled)));
+    for (int64_t done = 0, start = begin, count; done < n; done += count, start = 0) {
+      count = std::min(n - done, span - start);
+      run(from + at.x + done, to + at.y + done, decisions.data() + start, count, law);
+    }
     at.advance(n);
     first += n;
   }
 }
 
-using Select = void (*)(const void*, void*, const uint8_t*, uint64_t, const std::vector<Axis>&, int64_t, int64_t, const Law&);
+// Elements [first, last) of the grid in row-major order; keep is indexed by the axes' mask strides, less `origin`.
+template <class T, class Kind = Scale<T>>
+void select(const void* from, void* to, const uint8_t* keep, uint64_t origin, const std::vector<Axis>& axes,
+            int64_t first, int64_t last, const Law& law, Run run) {
+  const Kind kind(law);
+  if (whole_rows(axes))
+    return select_rows(static_cast<const T*>(from), static_cast<T*>(to), keep, axes[1].size, first, last, law, run,
+                       kind.dropped());
+  if (repeated_rows(axes))
+    return select_repeated(static_cast<const T*>(from), static_cast<T*>(to), keep, axes, first, last, law, run);
+  const Axis& a = axes.back();
+  const int64_t k = static_cast<int64_t>(a.mask);
+  Cursor at(axes, first);
+  while (first < last) {
+    const int64_t n = std::min(last - first, at.left());
+    const T* x = static_cast<const T*>(from) + at.x;
+    T* y = static_cast<T*>(to) + at.y;
+    const uint8_t* bytes = keep + (at.mask - origin);
+    if (a.x == 1 && a.y == 1 && k <= 1 && n >= kShortest) {
+      if (k == 1) run(x, y, bytes, n, law);
+      else if (*bytes) run(x, y, nullptr, n, law);
+      else fill(y, n, kind.dropped());
+    } else {
+      for (int64_t i = 0; i < n; ++i) {
+        const T kept = kind.kept(x[i * a.x]);
+        y[i * a.y] = bytes[i * k] ? kept : kind.dropped();
+      }
+    }
+    at.advance(n);
+    first += n;
+  }
+}
+
+using Select = void (*)(const void*, void*, const uint8_t*, uint64_t, const std::vector<Axis>&, int64_t, int64_t,
+                        const Law&, Run);
 
 Select select_for(Dtype dtype, bool moving) {
   static const Select entries[kDtypes] = {select<float>,          select<double>,          select<F16>, select<BF16>,
@@ -131,6 +200,14 @@ Select select_for(Dtype dtype, bool moving) {
   static const Select moved[kDtypes] = {select<float, Affine<float>>, select<double, Affine<double>>,
                                         select<F16, Affine<F16>>, select<BF16, Affine<BF16>>};
   return (moving ? moved : entries)[static_cast<int>(dtype)];
+}
+
+Run run_for(Dtype dtype, bool moving, Path path) {
+  const auto table = [&]() -> const Run* {
+    if (moving) return path == Path::portable ? portable_affine_runs() : avx2_affine_runs();
+    return path == Path::portable ? portable_runs() : path == Path::avx2 ? avx2_runs() : avx512_runs();
+  };
+  return table()[static_cast<int>(dtype)];
 }
 
 template <class Work>
@@ -172,13 +249,15 @@ void dropout_strided(const void* x, void* y, std::vector<Axis> axes, uint64_t st
   axes = joined(axes);
   if (axes.size() == 1 && axes[0].x == 1 && axes[0].y == 1 && axes[0].mask == 1)
     return dropout(x, y, start, n, dtype, law, how);
+  if (how.fresh) ask_for_huge_pages(y, n * static_cast<int64_t>(element_size(dtype)));
   const Select select = select_for(dtype, law.affine());
+  const Run run = run_for(dtype, law.affine(), how.path);
   if (one_run(axes)) {
     const How alone{1, how.path, false};
     blocks(n, how.threads, [&](int64_t first, int64_t last) {
       uint8_t keep[kBlock];
       dropout(keep, keep, start + static_cast<uint64_t>(first), last - first, Dtype::keep, law, alone);
-      select(x, y, keep, static_cast<uint64_t>(first), axes, first, last, law);
+      select(x, y, keep, static_cast<uint64_t>(first), axes, first, last, law, run);
     });
     return;
   }
@@ -186,7 +265,7 @@ void dropout_strided(const void* x, void* y, std::vector<Axis> axes, uint64_t st
   std::stable_sort(axes.begin(), axes.end(), [](const Axis& a, const Axis& b) { return a.y > b.y; });  // memory order
   axes = joined(axes);
   blocks(n, how.threads, [&](int64_t first, int64_t last) {
-    select(x, y, keep.data(), 0, axes, first, last, law);
+    select(x, y, keep.data(), 0, axes, first, last, law, run);
   });
 }
 

@@ -25,6 +25,20 @@ struct Vec {
   static Packed pack_high(Wide a, Wide b) { return pack<0xDD>(a, b); }
   static void fence() { _mm_sfence(); }
 
+  // Keep masks of two groups, from a byte for each element: groups one after the other, or even and odd elements.
+  static Keep all() { return packed(~0u); }
+  template <bool interleaved>
+  static void decisions(const uint8_t* keep, Keep* a, Keep* b) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(keep));
+    if (interleaved) {
+      *a = positive(_mm256_cvtepu16_epi32(_mm_and_si128(bytes, _mm_set1_epi16(0xff))));
+      *b = positive(_mm256_cvtepu16_epi32(_mm_srli_epi16(bytes, 8)));
+    } else {
+      *a = positive(_mm256_cvtepu8_epi32(bytes));
+      *b = positive(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)));
+    }
+  }
+
   // 16 bits: u > t - 1, where both are small enough to be compared as signed. 32 bits: max(u, t) == u.
   static Packed threshold(uint32_t t, int bits) { return packed(bits == 16 ? t - 1 : t); }
   static Keep keep_low(Packed w, Packed t) { return _mm256_cmpgt_epi32(_mm256_and_si256(w, packed(0xffff)), t); }
@@ -32,6 +46,7 @@ struct Vec {
   static Keep keep_all(Packed w, Packed t) { return _mm256_cmpeq_epi32(_mm256_max_epu32(w, t), w); }
 
  private:
+  static Keep positive(__m256i v) { return _mm256_cmpgt_epi32(v, _mm256_setzero_si256()); }
   template <int order>
   static Packed pack(Wide a, Wide b) {
     return _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), order));
@@ -212,11 +227,25 @@ const Tiles* avx2_affine_tiles() {  // doubles gain nothing over the portable lo
   return table;
 }
 
+const Run* avx2_runs() {
+  static const Run table[kDtypes] = {run<Float<Scale>>, run<Double>,       run<Half<Scale>>,
+                                     run<Brain<Scale>>, run<ComplexFloat>, run<ComplexDouble>};
+  return table;
+}
+
+const Run* avx2_affine_runs() {
+  static const Run table[kDtypes] = {run<Float<Affine>>, portable_affine_runs()[static_cast<int>(Dtype::f64)],
+                                     run<Half<Affine>>, run<Brain<Affine>>};
+  return table;
+}
+
 }  // namespace thinned
 
 #else
 
 const thinned::Tiles* thinned::avx2_tiles() { return nullptr; }
 const thinned::Tiles* thinned::avx2_affine_tiles() { return nullptr; }
+const thinned::Run* thinned::avx2_runs() { return nullptr; }
+const thinned::Run* thinned::avx2_affine_runs() { return nullptr; }
 
 #endif

@@ -25,6 +25,21 @@ struct Vec {
   static Packed pack_high(Wide a, Wide b) { return pack<0xDD>(a, b); }
   static void fence() { _mm_sfence(); }
 
+  // Keep masks of two groups, from a byte for each element: groups one after the other, or even and odd elements.
+  static Keep all() { return 0xffff; }
+  template <bool interleaved>
+  static void decisions(const uint8_t* keep, Keep* a, Keep* b) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(keep));
+    if (interleaved) {
+      const __m512i pairs = _mm512_cvtepu16_epi32(bytes);
+      *a = _mm512_test_epi32_mask(pairs, packed(0xff));
+      *b = _mm512_test_epi32_mask(pairs, packed(0xff00));
+    } else {
+      *a = positive(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(bytes)));
+      *b = positive(_mm512_cvtepu8_epi32(_mm256_extracti128_si256(bytes, 1)));
+    }
+  }
+
   static Packed threshold(uint32_t t, int) { return packed(t); }
   static Keep keep_low(Packed w, Packed t) {
     return _mm512_cmpge_epu32_mask(_mm512_and_si512(w, packed(0xffff)), t);
@@ -33,6 +48,7 @@ struct Vec {
   static Keep keep_all(Packed w, Packed t) { return _mm512_cmpge_epu32_mask(w, t); }
 
  private:
+  static Keep positive(__m512i v) { return _mm512_test_epi32_mask(v, v); }
   template <int order>
   static Packed pack(Wide a, Wide b) {
     return _mm512_castps_si512(_mm512_shuffle_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), order));
@@ -187,10 +203,16 @@ const Tiles* avx512_tiles() {
   return table;
 }
 
+const Run* avx512_runs() {
+  static const Run table[kDtypes] = {run<Float>, run<Double>, run<Half>, run<Brain>, run<ComplexFloat>, run<ComplexDouble>};
+  return table;
+}
+
 }  // namespace thinned
 
 #else
 
 const thinned::Tiles* thinned::avx512_tiles() { return nullptr; }
+const thinned::Run* thinned::avx512_runs() { return nullptr; }
 
 #endif

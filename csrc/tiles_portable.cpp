@@ -75,6 +75,20 @@ void tiles(const void* from, void* to, uint64_t tile, int64_t count, const Law& 
   }
 }
 
+template <class T, class Select = Scale<T>>
+void run(const void* from, void* to, const uint8_t* keep, int64_t n, const Law& law) {
+  const T* x = static_cast<const T*>(from);
+  T* y = static_cast<T*>(to);
+  const Select select(law);
+  if (!keep) {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n; ++i) y[i] = select(x[i], ~0u);
+  } else {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n; ++i) y[i] = select(x[i], all_if(keep[i]));
+  }
+}
+
 }  // namespace
 
 const Tiles* portable_tiles() {
@@ -86,6 +100,17 @@ const Tiles* portable_tiles() {
 const Tiles* portable_affine_tiles() {
   static const Tiles table[kDtypes] = {tiles<float, Affine<float>>, tiles<double, Affine<double>>,
                                        tiles<F16, Affine<F16>>,     tiles<BF16, Affine<BF16>>};
+  return table;
+}
+
+const Run* portable_runs() {
+  static const Run table[kDtypes] = {run<float>, run<double>, run<F16>, run<BF16>, run<Complex<float>>, run<Complex<double>>};
+  return table;
+}
+
+const Run* portable_affine_runs() {
+  static const Run table[kDtypes] = {run<float, Affine<float>>, run<double, Affine<double>>, run<F16, Affine<F16>>,
+                                     run<BF16, Affine<BF16>>};
   return table;
 }
 

@@ -2,6 +2,8 @@
 // a vector of 64-bit lanes (half a group), of a packed group of 32-bit lanes, of a keep mask, and their few operations.
 // Everything is in an unnamed namespace, so that no code compiled for one CPU is ever linked in for another.
 #pragma once
+#include <cstring>
+
 #include "mask.hpp"
 #include "philox.hpp"
 
@@ -124,6 +126,32 @@ void tiles(const void* from, void* to, uint64_t tile, int64_t count, const Law& 
     streaming ? tiles_of<Element, 16, true>(x, y, tile, count, law) : tiles_of<Element, 16, false>(x, y, tile, count, law);
   else
     streaming ? tiles_of<Element, 32, true>(x, y, tile, count, law) : tiles_of<Element, 32, false>(x, y, tile, count, law);
+}
+
+template <class Element>
+void run(const void* from, void* to, const uint8_t* keep, int64_t n, const Law& law) {
+  using T = typename Element::Value;
+  constexpr int kStep = 2 * kGroup;
+  const T* x = static_cast<const T*>(from);
+  T* y = static_cast<T*>(to);
+  const Element element(law);
+  Vec::Keep a = Vec::all(), b = a;
+  int64_t i = 0;
+  for (; i + kStep <= n; i += kStep) {
+    if (keep) Vec::template decisions<Element::kInterleaved>(keep + i, &a, &b);
+    element.template apply<false>(x + i, y + i, a, b);
+  }
+  if (i == n) return;
+  const std::size_t rest = static_cast<std::size_t>(n - i);  // by way of a whole step in a buffer
+  alignas(64) T values[kStep] = {};
+  alignas(64) uint8_t bytes[kStep] = {};
+  std::memcpy(values, x + i, rest * sizeof(T));
+  if (keep) {
+    std::memcpy(bytes, keep + i, rest);
+    Vec::template decisions<Element::kInterleaved>(bytes, &a, &b);
+  }
+  element.template apply<false>(values, values, a, b);
+  std::memcpy(y + i, values, rest * sizeof(T));
 }
 
 }  // namespace

@@ -295,7 +295,9 @@ APART = {
     nn.ReplacementDropout: "test_replacement.py",  # does not scale; what it drops becomes another value than 0
     nn.SparseDropoutWithReplacement: "test_replacement_ids.py",  # takes ids, whose number changes
     nn.SparseItemwiseDropoutWithReplacement: "test_replacement_ids.py",  # takes ids
+    nn.SparseVariationalConv1d: "test_bayes.py",
     nn.SparseVariationalConv2d: "test_bayes.py",
+    nn.SparseVariationalConv3d: "test_bayes.py",
     nn.SparseVariationalLinear: "test_bayes.py",
     nn.VariationalDropout: "test_bayes.py",
     nn.WeightDrop: "test_weights.py",

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import thinned
 from thinned import nn
-from thinned._audit import checks
+from thinned._audit import statistics
 from thinned._errors import KindError, RangeError
 from thinned_cli.commands import thinned as command
 
@@ -93,6 +93,30 @@ def test_one_mask_for_all_calls_is_found():
     assert "correlation of calls" in failing(lambda x: torch.where(mask, x / 0.7, 0.0), 0.3)
 
 
+def test_rates_that_differ_by_place_are_no_correlation_of_calls():
+    """As with blocks that may not hang over the border: two calls agree at each place more than by chance."""
+    rates = torch.linspace(0.05, 0.55, SHAPE[1])
+
+    def uneven(x):
+        return torch.where(torch.rand_like(x) >= rates, x / 0.7, 0.0)
+
+    assert found(uneven, 0.3, calls=200)["correlation of calls"].verdict == "ok"
+    mask = (torch.rand(SHAPE) >= rates).float()
+    assert "correlation of calls" in failing(lambda x: mask * x / 0.7, 0.3)
+
+
+@pytest.mark.parametrize("layer", [nn.GaussianNoise(0.3), nn.GaussianDropout(0.3), nn.VariationalDropout()])
+def test_noise_passes(layer):
+    assert failing(layer) == []
+
+
+def test_a_wrong_gradient_of_noise_is_found():
+    def straight(x):
+        return x + (x * torch.randn_like(x)).detach()
+
+    assert failing(straight) == ["backward mask"]
+
+
 def test_correlated_neighbours_are_told():
     def pairs(x, p=0.3):
         mask = (torch.rand(x.shape[0], x.shape[1] // 2) >= p).repeat_interleave(2, 1)
@@ -144,6 +168,19 @@ def test_overflow_in_half_precision_is_found():
     assert "float16" in failing(total, 0.3, shape=(64, 64))
 
 
+def test_a_layer_that_widens_is_told():
+    """Keras's layers compute in the dtype of their policy."""
+    assert found(lambda x: good(x.float()), 0.3)["float16"].measured == "returns float32"
+
+
+def test_a_scale_that_differs_from_call_to_call_is_not_held_against_a_dtype():
+    def counted(x, p=0.3):
+        mask = keep(x.float(), p).float()
+        return (x * mask * (mask.numel() / mask.sum())).to(x.dtype)
+
+    assert found(counted, 0.3)["float16"].verdict == "n/a"
+
+
 def test_errors_at_extreme_rates_are_told():
     def divides(x, rate=0.5):
         return torch.where(keep(x, rate), x * float(1 // (1 - rate)) if rate == 1 else x / (1 - rate), 0.0)
@@ -183,6 +220,7 @@ def test_keras_manners():
     assert layer["rate"].verdict == "ok"
     assert layer["backward mask"].verdict == "n/a"
     assert layer["p = 1"].verdict == "ok"
+    assert layer["eval"].verdict == "ok"
 
 
 def test_timm_manners():
@@ -267,8 +305,8 @@ def test_wrong_arguments(arguments, options, kind, message):
 def test_the_bounds_hold_what_they_say():
     """Of 2,000 means of 100 normal units none is further off than t standard errors; of shifted ones all are."""
     units = torch.randn(2000, 100, generator=torch.Generator().manual_seed(0))
-    assert not any(checks._strays(row) for row in units)
-    assert all(checks._strays(row + 2 * checks._T / math.sqrt(100)) for row in units[:100])
+    assert not any(statistics._strays(row) for row in units)
+    assert all(statistics._strays(row + 2 * statistics._T / math.sqrt(100)) for row in units[:100])
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

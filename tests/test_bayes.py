@@ -88,7 +88,9 @@ def test_kl_pulls_alpha_up():
 
 SPARSE = [
     (lambda: nn.SparseVariationalLinear(6, 4), (5, 6)),
+    (lambda: nn.SparseVariationalConv1d(3, 4, 2), (2, 3, 7)),
     (lambda: nn.SparseVariationalConv2d(3, 4, 2), (2, 3, 5, 4)),
+    (lambda: nn.SparseVariationalConv3d(3, 4, 2), (2, 3, 3, 4, 3)),
 ]
 
 

@@ -80,7 +80,10 @@ def test_ctrl_c_and_resume(train, tmp_path, monkeypatch):
         (["--lr", "nan"], "`lr` must be above 0 and at most 3.4e+38, but got lr=nan."),
         (["--epochs", "x"], "`training.epochs` must be an integer, but got training.epochs='x'."),
         (["--dropout", "x,y"], "`dropout.kind` must be one of none, torch, "),
-        (["--data", "nowhere"], "nowhere must be a folder with the files of MNIST or CIFAR-10"),
+        (
+            ["--data", "nowhere"],
+            "`name` must be one of digits, artificial, mnist, fashion-mnist, cifar10, or",
+        ),
         (["nothing.toml"], "nothing.toml must be a TOML file that can be read, but: No such file or directory."),
         (["--resume", "runs/x", "--lr", "1"], "--resume takes the settings that the run was started with; leave all"),
         (["--resume", "/nowhere"], "/nowhere must be the folder of a run, but its config.json: No such file or direc"),

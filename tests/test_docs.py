@@ -1,7 +1,9 @@
 """The sessions in the documentation give what they say, and its pages name files that exist."""
 
 import doctest
+import inspect
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,27 @@ def test_a_wrong_answer_is_found():
 def test_named_files_exist(page):
     named = NAMED_FILE.findall(page.read_text(encoding="utf-8"))
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+LAYER_PAGES = [*sorted((ROOT / "docs/layers").glob("*.md")), ROOT / "docs/sparse.md"]
+
+
+def test_every_layer_has_a_page():
+    text = "\n".join(page.read_text(encoding="utf-8") for page in LAYER_PAGES)
+    words = set(re.findall(r"\w+", text))
+    layers = [name for name in thinned.nn.__all__ if inspect.isclass(getattr(thinned.nn, name))]
+    assert [name for name in layers if name not in words] == []
+
+
+@pytest.mark.parametrize("page", LAYER_PAGES, ids=lambda page: page.name)
+def test_every_page_of_layers_has_a_plot_of_masks(page):
+    (name,) = re.findall(r"\]\((\S*figures/masks-\S+\.svg)\)", page.read_text(encoding="utf-8"))
+    assert (page.parent / name).is_file()
+
+
+def test_the_plots_are_what_their_script_draws():
+    script = runpy.run_path(str(ROOT / "docs/figures/masks.py"))
+    assert len(script["FIGURES"]) == len(LAYER_PAGES)
+    for name, panels in script["FIGURES"].items():
+        file = ROOT / f"docs/figures/masks-{name}.svg"
+        assert file.read_text(encoding="utf-8") == script["figure"](list(panels())), f"run {script['__file__']} again"

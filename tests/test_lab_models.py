@@ -301,12 +301,10 @@ def test_bags_are_picked_as_lists_would_be():
 
 
 def test_validation_is_the_same_for_all_seeds_and_leaves_something():
-    one, two = parts(DATA, 0.25, flat=True), parts(DATA, 0.25, flat=False)
+    one, two = parts(DATA, 0.25), parts(DATA, 0.25, "convnet")
     assert torch.equal(one.validation.inputs, two.validation.inputs.flatten(1))
     assert len(one.train) + len(one.validation) == 90
     rows = {tuple(row.tolist()) for row in torch.cat([one.train.inputs, one.validation.inputs])}
     assert len(rows) == 90
-    with pytest.raises(
-        RangeError, match=r"^`validation` must leave examples in both parts of 90, but got validation=0"
-    ):
-        parts(DATA, 0.001, flat=True)
+    with pytest.raises(RangeError, match=r"^`share` must leave examples in both parts, but share=0\.001 of 90"):
+        parts(DATA, 0.001)

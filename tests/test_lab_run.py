@@ -15,8 +15,8 @@ import pytest
 import torch
 from laboratory import DATA, assert_same_run, child, last_state, lines, processes, small, stripes
 
-from thinned._errors import DataError, RangeError
-from thinned.data import Dataset, Split
+from thinned._errors import DataError, KindError, RangeError
+from thinned.data import Dataset, Sparse, Split
 from thinned.lab import checkpoint, loop, records, run
 from thinned.lab.loop import DivergedError, InterruptedRunError
 from thinned.lab.run import StorageError
@@ -93,6 +93,7 @@ HARD = {
     "pruned": {"penalties": {"prune": 0.8}, "training": {"optimizer": "rmsprop", "warmup_epochs": 1}},
     "learned": {"dropout": {"kind": "variational", "p": 0.2}, "run": {"precision": "bfloat16"}},
     "concrete": {"dropout": {"kind": "concrete", "p": 0.2}, "training": {"optimizer": "adagrad"}},
+    "early": {"training": {"lr": 3.0}},  # the best epoch is not the last
     "convnet": {"model": {"kind": "convnet", "channels": [4], "hidden": [8], "norm": "batch"}},
 }
 
@@ -110,6 +111,44 @@ def test_a_run_that_was_broken_off_goes_on_bit_for_bit(tmp_path, name):
         run.resume(tmp_path / "broken", data=DATA, display=StopAt(7))
     run.resume(tmp_path / "broken", data=DATA)
     assert_same_run(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_numbers_words_and_sparse_features(tmp_path):
+    """Each task of `thinned.data` from end to end, and what does not go together."""
+    random = np.random.default_rng(0)
+    inputs = random.normal(5, 3, (120, 4)).astype(np.float32)
+    split = [Split(inputs[part], 10 * inputs[part, 0] + 7) for part in (slice(0, 90), slice(90, 120))]
+    numbers = Dataset("numbers", *split, classes=0, task="regression")
+    config = small(data={"standardise": True}, training={"epochs": 20}, dropout={"p": 0.0})
+    found = run.start(config, tmp_path, "numbers", data=numbers)
+    assert found.test_error == pytest.approx(found.test_loss**0.5)
+    assert found.test_error < 0.5  # of a standard deviation
+
+    ids = (np.arange(801) % 5).astype(np.int64)
+    parts = [Split(ids[:600], ids[1:601]), Split(ids[600:800], ids[601:801])]
+    words = Dataset("words", *parts, classes=5, task="text")
+    model = {"kind": "lstm", "hidden": [16], "width": 8}
+    slow = {"epochs": 25, "optimizer": "adam", "lr": 0.03}
+    config = small(
+        model=model, data={"steps": 10}, training=slow, dropout={"p": 0.1, "input_kind": "word", "input_p": 0.1}
+    )
+    assert run.start(config, tmp_path, "words", data=words).test_error < 0.2
+    described = json.loads((tmp_path / "words" / "config.json").read_text(encoding="utf-8"))
+    assert [described["data"][part] for part in ("train", "validation", "test")] == [48, 12, 20]
+
+    targets = np.arange(120) % 3
+    rows = Sparse(targets + 3 * random.integers(0, 4, 120), np.arange(121), np.ones(120, np.float32), features=12)
+    parts = [Split(rows[:90], targets[:90]), Split(rows[90:], targets[90:])]
+    features = Dataset("features", *parts, classes=3)
+    drop = {"input_kind": "sparse_replacement", "input_p": 0.1}
+    config = small(model={"kind": "sparse", "hidden": []}, training=slow, dropout=drop)
+    assert run.start(config, tmp_path, "features", data=features).test_error < 0.2
+    assert run.start(small(), tmp_path, "dense", data=features).epochs == 4
+    with pytest.raises(KindError, match=r"^The model sparse must have sparse features, but those of stripes are"):
+        run.start(config, tmp_path, "x", data=DATA)
+    with pytest.raises(RangeError, match=r"^The model lstm must have text, but got examples of shape \(1, 4, 4"):
+        run.start(small(model=model), tmp_path, "x", data=DATA)
+    assert not (tmp_path / "x").exists()
 
 
 def test_seeds_differ(tmp_path):

@@ -185,6 +185,55 @@ def test_keys_passes_and_copies(ours, theirs):  # noqa: ARG001
     assert torch.equal(twin(x)[0], layer.eval()(x)[0])
 
 
+# --- sequences of different lengths -----------------------------------------------------------------------------------
+
+pack = torch.nn.utils.rnn.pack_padded_sequence
+LENGTHS = [2, 6, 1, 6, 4]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), KINDS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("given", [False, True])
+def test_packed_sequences(ours, theirs, bidirectional, given):  # noqa: ARG001
+    """Each sequence gives what it gives alone, without padding, under the masks of its row and from its state."""
+    layer = ours(3, 4, 2, dropout=0.3, recurrent_dropout=0.4, bidirectional=bidirectional, dtype=torch.float64)
+    x = rows(6, 5, 3).requires_grad_()
+    state = rows(2 * (1 + bidirectional), 5, 4, seed=3)
+    states = ((state, -state) if ours is nn.LSTM else state) if given else None
+    packed = pack(x, torch.tensor(LENGTHS), enforce_sorted=False)
+    output, last = thinned.keyed(layer, 4)(packed, states)
+    for field in ("batch_sizes", "sorted_indices", "unsorted_indices"):
+        assert torch.equal(getattr(output, field), getattr(packed, field))
+    padded, lengths = torch.nn.utils.rnn.pad_packed_sequence(output)
+    assert lengths.tolist() == LENGTHS
+    last = last if ours is nn.LSTM else (last,)
+    for row, length in enumerate(LENGTHS):
+        begin = None if states is None else tuple(part[:, row : row + 1] for part in (state, -state)[: len(last)])
+        alone = thinned.keyed(layer, 4, batch=(row, row + 1, 5))
+        want, end = alone(x[:length, row : row + 1], begin if ours is nn.LSTM or begin is None else begin[0])
+        torch.testing.assert_close(padded[:length, row], want[:, 0], rtol=1e-12, atol=1e-14)
+        for one, other in zip(last, end if ours is nn.LSTM else (end,), strict=True):
+            torch.testing.assert_close(one[:, row], other[:, 0], rtol=1e-12, atol=1e-14)
+    output.data.sum().backward()
+    assert torch.equal((x.grad != 0).any(2), torch.arange(6).view(-1, 1) < torch.tensor(LENGTHS))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), KINDS)
+def test_packed_sequences_that_came_sorted(ours, theirs):
+    """At a rate with which nothing happens to be dropped it is torch's; at p = 0 exactly."""
+    torch.manual_seed(0)
+    layer, twin = ours(3, 4, 2, recurrent_dropout=0.5).double(), theirs(3, 4, 2).double()
+    twin.load_state_dict(layer.state_dict())
+    packed = pack(rows(6, 5, 3), [6, 6, 4, 2, 1])
+    seed = next(s for s in range(500) if Mask(2**-12, seed=keys.site_seed(s, 0, "recurrent")).keep((5, 8)).all())
+    layer.recurrent.p = 2**-12
+    found, want = thinned.keyed(layer, seed)(packed)[0], twin(packed)[0]
+    assert found.sorted_indices is None
+    torch.testing.assert_close(found.data, want.data, rtol=5e-3, atol=5e-3)  # the scale is 1 + 2**-12
+    layer.eval()
+    assert torch.equal(layer(packed)[0].data, want.data)
+
+
 def test_gradient():
     layer = nn.LSTM(2, 2, recurrent_dropout=0.5, dtype=torch.float64)
 
@@ -199,8 +248,5 @@ def test_wrong_arguments():
         nn.LSTM(2, 2, recurrent_dropout=2)
     with pytest.raises(RangeError, match=r"`dropout` must be in \[0, 1\], but got dropout=-1"):
         nn.GRU(2, 2, dropout=-1)
-    packed = torch.nn.utils.rnn.pack_sequence([torch.ones(3, 2), torch.ones(2, 2)])
-    layer = nn.GRU(2, 2, recurrent_dropout=0.5)
-    with pytest.raises(KindError, match="`input` must be a tensor for dropout over time, but got PackedSequence"):
-        layer(packed)
-    assert isinstance(layer.eval()(packed)[0], torch.nn.utils.rnn.PackedSequence)
+    with pytest.raises(KindError, match="`input` must be a tensor or a PackedSequence, but got list"):
+        nn.GRU(2, 2, recurrent_dropout=0.5)([1.0])

@@ -142,6 +142,79 @@ def test_compiled():
     torch._dynamo.reset()
 
 
+# --- a mask for each example ------------------------------------------------------------------------------------------
+
+
+@each
+@pytest.mark.parametrize("padding", [0, 1])
+def test_each_example_has_a_mask_of_its_own(kind, padding):
+    """As the layer of torch on one example after the other, with row i of the mask of (examples, *weight)."""
+    conv = kind is not nn.DropConnectLinear
+    options = {"padding": padding, "padding_mode": "circular"} if conv else {}
+    layer, x = make(kind, p=0.3, per_example=True, **options)
+    output = thinned.keyed(layer, seed=7)(x)
+    weights = thin(layer.weight.expand(len(x), *layer.weight.shape), 0.3, keys.site_seed(7, 0, ""))
+    plain = copy.deepcopy(layer).eval()
+    for i, weight in enumerate(weights):
+        with torch.no_grad():
+            plain.weight.copy_(weight)
+        torch.testing.assert_close(output[i : i + 1], plain(x[i : i + 1]), rtol=1e-12, atol=1e-14)
+    output.sum().backward()
+    assert torch.equal(layer.weight.grad == 0, (weights == 0).all(0))
+    part = thinned.keyed(layer, 7, batch=(1, 2, len(x)))(x[1:2])
+    torch.testing.assert_close(part, output[1:2], rtol=1e-12, atol=1e-14)
+    assert repr(layer).endswith("inference='mean', per_example=True)")
+    with torch.no_grad():
+        plain.weight.copy_(layer.weight)
+    assert torch.equal(layer.eval()(x), plain(x))
+
+
+def test_axes_between_examples_and_features():
+    layer, _ = make(nn.DropConnectLinear, p=0.5, per_example=True)
+    x = torch.ones(3, 5, 6, dtype=torch.float64)
+    output = layer(x)
+    assert bool((output == output[:, :1]).all())  # one mask along axis 1
+    assert len(output[:, 0].unique(dim=0)) == 3
+    assert layer(x[0, 0]).shape == (4,)  # no batch: one example
+    layer.p = 1
+    assert torch.equal(layer(x), layer.bias.expand(3, 5, 4))
+
+
+@each
+def test_moments_of_masks_for_each_example(kind):
+    """As `test_moments`: the moments of one mask are those of each example's."""
+    layer, x = make(kind, p=0.3, per_example=True, inference="sample")
+    layer.eval()
+    torch.manual_seed(3)
+    with torch.no_grad():
+        draws = torch.stack([layer(x) for _ in range(300)])
+        mean, variance = layer.moments(x)
+    assert bool(((draws.mean(0) - mean).abs() <= 6 * (variance / 300).sqrt() + 1e-12).all())
+    spread = (draws - mean).square()
+    assert bool(((spread.mean(0) - variance).abs() <= 6 * spread.std(0) / math.sqrt(300) + 1e-12).all())
+
+
+def test_passes_with_a_mask_for_each_example():
+    """Mask k of example i is the same in whatever batch it comes; several passes are made at once."""
+    layer, x = make(nn.DropConnectLinear, p=0.5, per_example=True)
+    whole = thinned.keyed(layer, 3, 1)(x)
+    found = thinned.predict(layer, x, 4, seed=3, samples=True).samples
+    torch.testing.assert_close(found[1], whole.detach())
+    part = thinned.predict(layer, x[2:4], 4, seed=3, samples=True, batch=(2, 4, 5)).samples
+    torch.testing.assert_close(part, found[:, 2:4])
+
+
+def test_compiled_with_a_mask_for_each_example():
+    torch._dynamo.reset()
+    layer, x = make(nn.DropConnectConv2d, per_example=True)
+    fast = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    torch.manual_seed(1)
+    want = layer(x)
+    torch.manual_seed(1)
+    torch.testing.assert_close(fast(x), want)
+    torch._dynamo.reset()
+
+
 def test_wrong_arguments():
     with pytest.raises(RangeError, match=r"`p` must be in \[0, 1\], but got p=2"):
         nn.DropConnectLinear(2, 2, p=2)

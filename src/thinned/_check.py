@@ -24,7 +24,7 @@ def probability(p: Any, name: str = "p") -> float:
         KindError: `p` is not a real number.
         RangeError: `p` is below 0, above 1, or nan.
 
-    Example:
+    Examples:
         >>> probability(1)
         1.0
         >>> probability(1.5)
@@ -53,7 +53,7 @@ def below_one(p: Any, name: str = "p") -> float:
     Raises:
         KindError, RangeError: as `probability`; `p` is 1.
 
-    Example:
+    Examples:
         >>> below_one(0.5)
         0.5
     """
@@ -76,7 +76,7 @@ def scale(value: Any, name: str) -> float:
         KindError: not a real number.
         RangeError: negative, infinite or nan.
 
-    Example:
+    Examples:
         >>> scale(2, "std")
         2.0
     """
@@ -102,7 +102,7 @@ def one_of(value: Any, choices: Sequence[str], name: str) -> str:
     Raises:
         RangeError: another word, or none at all.
 
-    Example:
+    Examples:
         >>> one_of("row", ("row", "batch"), "mode")
         'row'
     """
@@ -126,7 +126,7 @@ def word64(value: Any, name: str) -> int:
         KindError: the value is not an integer.
         RangeError: the value does not fit in 64 bits.
 
-    Example:
+    Examples:
         >>> word64(-1, "seed") == 2**64 - 1
         True
     """
@@ -152,7 +152,7 @@ def signed64(word: int) -> int:
     Returns:
         An integer in [-2**63, 2**63 - 1].
 
-    Example:
+    Examples:
         >>> signed64(2**64 - 1)
         -1
     """
@@ -173,7 +173,7 @@ def sizes(shape: Iterable[Any], name: str) -> tuple[int, ...]:
         KindError: not an iterable of integers.
         RangeError: a size is negative.
 
-    Example:
+    Examples:
         >>> sizes([2, 3], "shape")
         (2, 3)
     """
@@ -199,7 +199,7 @@ def axis_list(value: Any, name: str = "shared_axes") -> tuple[int, ...]:
     Raises:
         KindError: not integers.
 
-    Example:
+    Examples:
         >>> axis_list(-1)
         (-1,)
     """
@@ -228,7 +228,7 @@ def axes(shared_axes: Any, dims: int, name: str = "shared_axes") -> tuple[int, .
         KindError: not integers.
         RangeError: an axis does not exist.
 
-    Example:
+    Examples:
         >>> axes((-1, 1), 3)
         (1, 2)
     """
@@ -250,7 +250,7 @@ def within(shape: Sequence[int], start: Sequence[int], extent: Sequence[int]) ->
     Raises:
         RangeError: the numbers of axes differ, or the part reaches outside.
 
-    Example:
+    Examples:
         >>> within((4, 6), (1, 0), (3, 6))
     """
     if not len(shape) == len(start) == len(extent):
@@ -279,7 +279,7 @@ def positive(value: Any, name: str) -> int:
         KindError: not an integer.
         RangeError: below 1.
 
-    Example:
+    Examples:
         >>> positive(3, "groups")
         3
     """

@@ -18,7 +18,7 @@ def cite(model: torch.nn.Module) -> None:
     Raises:
         TypeError: not a module.
 
-    Example:
+    Examples:
         >>> thinned.cite(torch.nn.Sequential(thinned.nn.Dropout(0.5)))  # doctest: +ELLIPSIS
         @article{srivastava2014dropout,
         ...

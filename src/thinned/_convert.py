@@ -100,7 +100,8 @@ def plan(
         model: any module.
         batchwise: whether chains of layers are to compute only the thinned network.
         batch_size: examples of a training step, which decides whether that pays.
-        groups, multiple_of: as for `thinned.batchwise.Chain`.
+        groups: as for `thinned.batchwise.Chain`.
+        multiple_of: likewise.
 
     Returns:
         One `Site` for each place where the model drops something; prints as a table.
@@ -108,7 +109,7 @@ def plan(
     Raises:
         TypeError, ValueError: not a module; the `p` of a layer is not a number in [0, 1].
 
-    Example:
+    Examples:
         >>> print(thinned.plan(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.1))))
         site  layer    p    action  why
         1     Dropout  0.1  swap    same distribution, no stored mask
@@ -187,7 +188,9 @@ def convert(
         batchwise: turn each `nn.Sequential` for which it pays into a `thinned.batchwise.Chain`. Train it with
             `thinned.optim`, which updates only what was computed.
         batch_size: examples of a training step, which decides whether it pays.
-        groups, units, multiple_of: as for `thinned.batchwise.Chain`.
+        groups: as for `thinned.batchwise.Chain`.
+        units: likewise.
+        multiple_of: likewise.
 
     Returns:
         The model itself; only if it is a dropout layer or an `nn.Sequential` itself, its replacement.
@@ -195,7 +198,7 @@ def convert(
     Raises:
         TypeError, ValueError: as `plan`, or an option breaks its rule; the model is unchanged then.
 
-    Example:
+    Examples:
         >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.1))
         >>> type(thinned.convert(model)[1])
         <class 'thinned.nn.dropout.Dropout'>

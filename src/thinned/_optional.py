@@ -19,7 +19,7 @@ def require(module: str, extra: str) -> ModuleType:
     Raises:
         MissingExtraError: the module cannot be imported.
 
-    Example:
+    Examples:
         >>> require("json", "lab").dumps([1])
         '[1]'
     """

@@ -48,7 +48,7 @@ def site_seed(seed: int, step: int, path: str) -> int:
     Returns:
         Unsigned 64-bit integer.
 
-    Example:
+    Examples:
         >>> site_seed(1234, 10, "layers.3.ffn.dropout")
         6194682569744055801
     """
@@ -79,7 +79,7 @@ def step_seeds(seed: int, steps: NDArray[np.uint64], path: str) -> NDArray[np.ui
     Returns:
         Array of shape (n,).
 
-    Example:
+    Examples:
         >>> int(step_seeds(1234, np.arange(11, dtype=np.uint64), "layers.3.ffn.dropout")[10])
         6194682569744055801
     """
@@ -269,7 +269,7 @@ def unwrapped(module: torch.nn.Module) -> torch.nn.Module:
     Returns:
         The innermost module that is no wrapper.
 
-    Example:
+    Examples:
         >>> layer = torch.nn.Linear(1, 1)
         >>> unwrapped(layer) is layer
         True
@@ -290,7 +290,7 @@ def sites(model: torch.nn.Module) -> Iterator[tuple[str, Site]]:
     Yields:
         Pairs of path and layer.
 
-    Example:
+    Examples:
         >>> [path for path, _ in sites(torch.nn.Sequential(torch.nn.ReLU(), thinned.nn.Dropout()))]
         ['1']
     """
@@ -330,7 +330,7 @@ def keyed(
     Raises:
         ValueError, TypeError: a number is out of range, or `model` is not a module.
 
-    Example:
+    Examples:
         >>> model = torch.nn.Sequential(thinned.nn.Dropout(0.5))
         >>> x = torch.ones(4, 3)
         >>> whole = thinned.keyed(model, seed=1, step=7)(x)
@@ -416,7 +416,7 @@ def checkpoint_context() -> tuple[_Record, _Replay]:
     Returns:
         The contexts of the forward and of the recomputation.
 
-    Example:
+    Examples:
         >>> from torch.utils.checkpoint import checkpoint
         >>> model = thinned.keyed(torch.nn.Sequential(thinned.nn.Dropout(0.5)), seed=1)
         >>> x = torch.ones(4, requires_grad=True)

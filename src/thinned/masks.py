@@ -66,7 +66,7 @@ def rate(p: float) -> Rate:
     Raises:
         RangeError, KindError: `p` is not a number in [0, 1].
 
-    Example:
+    Examples:
         >>> rate(0.1)
         Rate(p=0.1, bits=16, threshold=6554, scale=1.1111186463666882)
     """
@@ -93,7 +93,7 @@ class Window:
     Raises:
         RangeError, KindError: the two do not fit together.
 
-    Example:
+    Examples:
         The second half of a batch of 8 rows:
 
         >>> whole = Mask(0.5, seed=1).keep((8, 3))
@@ -147,7 +147,7 @@ def layout(shape: tuple[int, ...], shared_axes: tuple[int, ...], window: Window 
         RangeError, KindError: an axis does not exist, the tensor is not inside the window, or the mask has more than
             2**64 elements.
 
-    Example:
+    Examples:
         >>> layout((2, 3, 4), (1,), None)
         Layout(extent=(2, 1, 4), strides=(4, 0, 1), start=0)
     """
@@ -180,7 +180,7 @@ def element_words(start: int, count: int, bits: int, seed: int, stream: int) -> 
     Returns:
         uint32 array of shape (count,), each below ``2**bits``.
 
-    Example:
+    Examples:
         >>> element_words(0, 3, 16, seed=0, stream=0)
         array([46857, 22638,  9508], dtype=uint32)
     """
@@ -204,7 +204,7 @@ def units_kept(n: int, p: float, multiple_of: int = 1) -> int:
     Returns:
         A number from 1 to n.
 
-    Example:
+    Examples:
         >>> units_kept(784, 0.2), units_kept(784, 0.2, multiple_of=16)
         (627, 624)
     """
@@ -229,7 +229,7 @@ class Mask:
     Raises:
         RangeError, KindError: an argument breaks its rule.
 
-    Example:
+    Examples:
         >>> Mask(0.5, seed=0).keep((2, 4))
         tensor([[ True, False, False,  True],
                 [False, False, False, False]])
@@ -267,7 +267,7 @@ class Mask:
         Raises:
             RangeError, KindError: the shape does not fit the window or the shared axes.
 
-        Example:
+        Examples:
             >>> Mask(0.5, seed=0, shared_axes=(1,)).keep_array((3, 100)).shape
             (3, 1)
         """
@@ -307,7 +307,7 @@ class Mask:
         Raises:
             RangeError, KindError: the shape does not fit the window or the shared axes.
 
-        Example:
+        Examples:
             >>> Mask(0.25, seed=7).keep((1000,)).float().mean().item()  # doctest: +ELLIPSIS
             0.7...
         """
@@ -329,7 +329,7 @@ class Mask:
         Raises:
             RangeError, KindError: an argument is not a positive integer.
 
-        Example:
+        Examples:
             >>> Mask(0.5, seed=0).units(6)
             tensor([[0, 1, 5]])
             >>> Mask(0.5, seed=0).units(6, slices=True)
@@ -358,7 +358,7 @@ def uniform(start: int, count: int, seed: int, stream: int = 0) -> NDArray[np.fl
     Returns:
         float64 array of shape (count,).
 
-    Example:
+    Examples:
         >>> uniform(0, 2, seed=0)
         array([0.37279839, 0.59464028])
     """
@@ -378,7 +378,7 @@ def normal(start: int, count: int, seed: int, stream: int = 0) -> NDArray[np.flo
     Returns:
         float64 array of shape (count,).
 
-    Example:
+    Examples:
         >>> normal(0, 1, seed=0)
         array([1.32797406])
     """

@@ -50,7 +50,7 @@ def vanilla_dropout(
     Raises:
         RangeError, KindError: an argument breaks its rule, or the dtype is integer or bool and `p` is not 0.
 
-    Example:
+    Examples:
         >>> vanilla_dropout(np.array([1.0, 2.0, 3.0, 4.0]), 0.5, seed=0)
         array([1., 0., 0., 4.])
         >>> vanilla_dropout(np.array([1.0, 2.0, 3.0, 4.0]), 0.5, training=False)
@@ -100,7 +100,7 @@ def inverted_dropout(
     Raises:
         RangeError, KindError: an argument breaks its rule, or the dtype is integer or bool, training, and `p` is not 0.
 
-    Example:
+    Examples:
         >>> inverted_dropout(np.array([1.0, 2.0, 3.0, 4.0]), 0.5, seed=0)
         array([2., 0., 0., 8.])
     """

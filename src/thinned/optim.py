@@ -107,7 +107,12 @@ class SGD(_Thinned, torch.optim.SGD):
 
     Args:
         params: parameters, or groups of them, as for torch's.
-        lr, momentum, dampening, weight_decay, nesterov, maximize: as torch's.
+        lr: as torch's.
+        momentum: likewise.
+        dampening: likewise.
+        weight_decay: likewise.
+        nesterov: likewise.
+        maximize: likewise.
         dropped: what happens to weights whose units were dropped: "freeze" leaves them and their momentum as they are
             (no decay either), as Graham et al. do; "dense" updates them as if their gradient were zero, which is what
             training with a mask does, and is slower. An option of each group.
@@ -115,7 +120,7 @@ class SGD(_Thinned, torch.optim.SGD):
     Raises:
         ValueError, TypeError: an option breaks its rule.
 
-    Example:
+    Examples:
         >>> chain = thinned.batchwise.Chain(torch.nn.Linear(4, 8), torch.nn.Dropout(), torch.nn.Linear(8, 2))
         >>> optimizer = thinned.optim.SGD(chain.parameters(), lr=0.1, momentum=0.9)
         >>> before = chain[0].weight.clone()
@@ -205,13 +210,18 @@ class Adam(_Moments, torch.optim.Adam):
 
     Args:
         params: parameters, or groups of them, as for torch's.
-        lr, betas, eps, weight_decay, amsgrad, maximize: as torch's.
+        lr: as torch's.
+        betas: likewise.
+        eps: likewise.
+        weight_decay: likewise.
+        amsgrad: likewise.
+        maximize: likewise.
         dropped: "freeze" or "dense", as for `SGD`.
 
     Raises:
         ValueError, TypeError: an option breaks its rule.
 
-    Example:
+    Examples:
         >>> layer = torch.nn.Linear(2, 1)
         >>> optimizer = thinned.optim.Adam(layer.parameters(), lr=0.01)
         >>> layer(torch.ones(1, 2)).sum().backward()
@@ -242,13 +252,18 @@ class AdamW(_Moments, torch.optim.AdamW):
 
     Args:
         params: parameters, or groups of them, as for torch's.
-        lr, betas, eps, weight_decay, amsgrad, maximize: as torch's.
+        lr: as torch's.
+        betas: likewise.
+        eps: likewise.
+        weight_decay: likewise.
+        amsgrad: likewise.
+        maximize: likewise.
         dropped: "freeze" or "dense", as for `SGD`; under "freeze" dropped weights do not decay.
 
     Raises:
         ValueError, TypeError: an option breaks its rule.
 
-    Example:
+    Examples:
         >>> layer = torch.nn.Linear(2, 1)
         >>> optimizer = thinned.optim.AdamW(layer.parameters(), weight_decay=0.1)
         >>> layer(torch.ones(1, 2)).sum().backward()
@@ -297,7 +312,7 @@ def clip_grad_norm_(
     Raises:
         RuntimeError: the norm is inf or nan, and that is to be refused.
 
-    Example:
+    Examples:
         >>> layer = torch.nn.Linear(2, 1, bias=False)
         >>> layer(torch.tensor([[3.0, 4.0]])).sum().backward()
         >>> thinned.optim.clip_grad_norm_(layer.parameters(), max_norm=1.0)

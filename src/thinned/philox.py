@@ -23,7 +23,7 @@ def philox4x32(counter: NDArray[np.uint32], key: NDArray[np.uint32], rounds: int
     Returns:
         uint32 array of shape (..., 4).
 
-    Example:
+    Examples:
         >>> words = philox4x32(np.zeros(4, np.uint32), np.zeros(2, np.uint32))
         >>> [f"{word:08x}" for word in words]
         ['5f6fb709', '0d893f64', '4f121f81', '4f730a48']
@@ -52,7 +52,7 @@ def words(first: int, count: int, seed: int, stream: int) -> NDArray[np.uint32]:
     Returns:
         uint32 array of shape (count, 4).
 
-    Example:
+    Examples:
         >>> words(0, 2, seed=0, stream=0).shape
         (2, 4)
     """

@@ -32,7 +32,7 @@ def traced(input: Tensor) -> bool:
     Returns:
         True in a graph, under torch.func, and for tensors without memory of their own.
 
-    Example:
+    Examples:
         >>> traced(torch.ones(1))
         False
     """
@@ -58,7 +58,7 @@ def words(input: Tensor, seed: Word | None, stream: Word, generator: torch.Gener
     Returns:
         Python ints on the CPU; outside it, and in a graph, they may be tensors.
 
-    Example:
+    Examples:
         >>> words(torch.ones(1), 3, 0, None)
         (3, 0)
     """
@@ -100,7 +100,7 @@ def redrawn(input: Tensor, whole: Map, linear: Map) -> Tensor:
     Returns:
         A tensor like `input`.
 
-    Example:
+    Examples:
         >>> x = torch.ones(2, requires_grad=True)
         >>> redrawn(x, lambda v: 3 * v + 1, lambda v: 3 * v).sum().backward()
         >>> x.grad
@@ -128,14 +128,15 @@ def keep(
         input: the tensor that the mask is made for.
         shape: the mask's shape.
         rate: a rate that neither keeps all nor keeps none.
-        seed, stream: 64-bit words.
+        seed: 64-bit words.
+        stream: likewise.
         shared_axes: axes along which the mask does not vary.
         window: the larger mask that this one is a part of.
 
     Returns:
         bool tensor of `shape`, or with 1 at shared axes.
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> keep(torch.ones(1), (4,), rate(0.5), 0, 0)
         tensor([ True, False, False,  True])
@@ -159,7 +160,7 @@ def solid(input: Tensor) -> Tensor:
     Returns:
         The tensor itself, or a copy of a view that is negated or conjugated, or of zeros that have no memory.
 
-    Example:
+    Examples:
         >>> x = torch.ones(1)
         >>> solid(x) is x
         True
@@ -178,7 +179,7 @@ def widened(input: Tensor) -> Tensor:
     Returns:
         The tensor itself, or a float32 copy.
 
-    Example:
+    Examples:
         >>> widened(torch.ones(1, dtype=torch.float16)).dtype
         torch.float32
     """
@@ -196,14 +197,15 @@ def normal(
 
     Args:
         input: the tensor that they are for.
-        seed, stream: 64-bit words.
+        seed: 64-bit words.
+        stream: likewise.
         shared_axes: axes along which the numbers do not vary.
         window: the larger tensor that `input` is a part of.
 
     Returns:
         Tensor that broadcasts to `input`: float64 where that is float64 or complex128, otherwise float32.
 
-    Example:
+    Examples:
         >>> normal(torch.ones(1, dtype=torch.float64), 0, 0)
         tensor([1.3280], dtype=torch.float64)
     """
@@ -228,7 +230,7 @@ def check(input: Tensor, window: object) -> None:
     Raises:
         KindError: the dtype does not suit, or `window` is something else.
 
-    Example:
+    Examples:
         >>> check(torch.ones(1), None)
     """
     if input.dtype not in ops.DTYPES:
@@ -246,7 +248,7 @@ def offset(window: Window | Tensor | None) -> Word:
     Returns:
         An int, or a 0-dim tensor.
 
-    Example:
+    Examples:
         >>> offset(Window((8, 2), (4, 0)))
         4
     """
@@ -264,7 +266,7 @@ def realised(law: AnyRate) -> float | Tensor:
     Returns:
         A number in [0, 1].
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> realised(rate(0.1))
         0.100006103515625
@@ -283,7 +285,7 @@ def unscaled(law: AnyRate) -> AnyRate:
     Returns:
         A rate with the same decisions.
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> unscaled(rate(0.5)).scale
         1.0

@@ -56,7 +56,7 @@ def l1_penalty(model: torch.nn.Module) -> Tensor:
     Raises:
         TypeError: not a module.
 
-    Example:
+    Examples:
         >>> layer = torch.nn.Linear(2, 1)
         >>> _ = torch.nn.init.constant_(layer.weight, -0.5)
         >>> thinned.regularization.l1_penalty(layer)
@@ -82,7 +82,7 @@ def l2_penalty(model: torch.nn.Module) -> Tensor:
     Raises:
         TypeError: not a module.
 
-    Example:
+    Examples:
         >>> layer = torch.nn.Linear(2, 1)
         >>> _ = torch.nn.init.constant_(layer.weight, -0.5)
         >>> thinned.regularization.l2_penalty(layer)
@@ -109,7 +109,7 @@ def max_norm_(model: torch.nn.Module, maximum: float = 3.0) -> torch.nn.Module:
     Raises:
         TypeError, ValueError: not a module; `maximum` is not above 0.
 
-    Example:
+    Examples:
         >>> layer = torch.nn.Linear(2, 1)
         >>> _ = torch.nn.init.constant_(layer.weight, 4.0)
         >>> thinned.regularization.max_norm_(layer, 1.0).weight.detach()
@@ -148,7 +148,7 @@ def prune_magnitude(model: torch.nn.Module, amount: float) -> torch.nn.Module:
     Raises:
         TypeError, ValueError: not a module, or one without such layers; `amount` is outside [0, 1].
 
-    Example:
+    Examples:
         >>> model = thinned.regularization.prune_magnitude(torch.nn.Linear(10, 10), 0.9)
         >>> int(model.weight.count_nonzero())
         10
@@ -180,7 +180,7 @@ def finish_pruning(model: torch.nn.Module) -> torch.nn.Module:
     Raises:
         TypeError: not a module.
 
-    Example:
+    Examples:
         >>> model = thinned.regularization.prune_magnitude(torch.nn.Linear(10, 10), 0.9)
         >>> list(dict(thinned.regularization.finish_pruning(model).named_parameters()))
         ['bias', 'weight']
@@ -206,7 +206,7 @@ class GradualPruning:
     Raises:
         TypeError, ValueError: as `prune_magnitude`; not 0 <= begin < end.
 
-    Example:
+    Examples:
         >>> model = torch.nn.Linear(10, 10)
         >>> pruning = thinned.regularization.GradualPruning(model, 0.8, begin=0, end=10)
         >>> for step in range(10):

@@ -26,7 +26,7 @@ class Place:
         matrix_shape: of the whole.
         native: the same for the C++ kernels; None where they do not apply.
 
-    Example:
+    Examples:
         >>> Place(torch.empty(4, 5), rows=torch.tensor([0, 3])).shape
         torch.Size([2, 5])
     """
@@ -91,7 +91,7 @@ def gather(matrix: Tensor, place: Place, block: Tensor | None = None) -> Tensor:
     Returns:
         The block.
 
-    Example:
+    Examples:
         >>> matrix = torch.arange(6.0).view(2, 3)
         >>> gather(matrix, Place(matrix, columns=torch.tensor([0, 2])))
         tensor([[0., 2.],
@@ -116,7 +116,7 @@ def gather_each(matrices: Sequence[Tensor], places: Sequence[Place]) -> list[Ten
     Returns:
         The blocks.
 
-    Example:
+    Examples:
         >>> matrix, vector, index = torch.arange(6.0).view(2, 3), torch.arange(3.0), torch.tensor([0, 2])
         >>> gather_each([matrix, vector], [Place(matrix, columns=index), Place(vector, index)])
         [tensor([[0., 2.],
@@ -147,7 +147,7 @@ def fresh(shape: tuple[int, ...], like: Tensor) -> Tensor:
     Returns:
         A contiguous tensor, not filled.
 
-    Example:
+    Examples:
         >>> fresh((2, 3), torch.empty(1, dtype=torch.float64)).dtype
         torch.float64
     """
@@ -162,7 +162,7 @@ def scatter_add(matrix: Tensor, block: Tensor, place: Place) -> None:
         block: contiguous tensor of the submatrix's shape.
         place: of the submatrix.
 
-    Example:
+    Examples:
         >>> vector = torch.zeros(3)
         >>> scatter_add(vector, torch.ones(1), Place(vector, rows=torch.tensor([1])))
         >>> vector
@@ -187,7 +187,7 @@ def sgd(updates: Sequence[SgdUpdate]) -> None:
         updates: tuples of the parameter, its momentum (None for SGD without), the block of its gradient, the block's
             place, and the numbers of the step. No parameter may come twice.
 
-    Example:
+    Examples:
         >>> parameter = torch.ones(3)
         >>> sgd([(parameter, None, torch.ones(1), Place(parameter, torch.tensor([1])), SgdStep(lr=0.5))])
         >>> parameter
@@ -213,7 +213,7 @@ def adam(updates: Sequence[AdamUpdate]) -> None:
             None), the block of its gradient, the block's place, and the numbers of the step. No parameter may come
             twice.
 
-    Example:
+    Examples:
         >>> parameter, moments = torch.ones(3), (torch.zeros(3), torch.zeros(3), None)
         >>> numbers = AdamStep(0.5, 0.9, 0.999, 0.0, 0.0, correction1=1 - 0.9, correction2=1 - 0.999)
         >>> adam([(parameter, moments, torch.ones(1), Place(parameter, torch.tensor([1])), numbers)])

@@ -21,9 +21,11 @@ Examples:
 
 # Flag, setting, help. A list takes commas; what a setting's values mean is in docs/laboratory.md.
 FLAGS = (
-    ("--data", "data.name", "Embedded digits, artificial data, or a folder with the files of MNIST or CIFAR-10."),
+    ("--data", "data.name", "digits, artificial, or the path of a file or folder; its format is recognised. [digits]"),
     ("--examples", "data.examples", "Examples to train on, of artificial data."),
     ("--validation", "data.validation", "Share of the training part that is put aside. [0.1]"),
+    ("--standardise", "data.standardise", "Give features, and numbers to be predicted, mean 0 and deviation 1."),
+    ("--steps", "data.steps", "Words of one example of a text. [64]"),
     ("--model", "model.kind", "mlp, convnet, sparse, transformer or lstm. [mlp]"),
     ("--hidden", "model.hidden", "Widths of the hidden layers. [1024,1024 for mlp]"),
     ("--channels", "model.channels", "Of a convnet's convolutions. [32,64]"),
@@ -71,6 +73,8 @@ FLAGS = (
     ("--tensorboard", "run.tensorboard", "Write scalars for TensorBoard."),
 )
 
+SWITCHES = ("--standardise", "--tensorboard")
+
 
 def flags_of_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command a flag for each setting.
@@ -82,7 +86,7 @@ def flags_of_settings(command: Callable[..., Any]) -> Callable[..., Any]:
         The command.
     """
     for flag, setting, text in reversed(FLAGS):
-        kind = {"is_flag": True, "default": None} if flag == "--tensorboard" else {"metavar": "VALUE"}
+        kind = {"is_flag": True, "default": None} if flag in SWITCHES else {"metavar": "VALUE"}
         command = click.option(flag, setting.replace(".", "__"), help=text, show_default=False, **kind)(command)
     return command
 
@@ -135,5 +139,5 @@ def train(
     if quiet and first:
         click.echo(json.dumps(asdict(found)))
     elif first:
-        display.outcome(console, found)
+        display.outcome(console, found, progress.numbers)
         click.echo(f"Folder: {found.folder}")

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from thinned import _check
-from thinned._audit import checks
-from thinned._audit.checks import Finding as Finding
+from thinned._audit import edges, statistics
+from thinned._audit.statistics import Finding as Finding
 from thinned._audit.subject import subject
 from thinned._errors import RangeError
 
@@ -80,7 +80,7 @@ def audit(
         TypeError: it cannot be called, or returns something of another shape.
         ValueError: `p` is outside [0, 1], or the shape has no elements.
 
-    Example:
+    Examples:
         >>> thinned.audit(thinned.nn.Dropout(0.3), calls=50).passed
         True
         >>> found = thinned.audit(torch.nn.Dropout(0.3), calls=50)
@@ -95,24 +95,24 @@ def audit(
     seed = _check.signed64(_check.word64(seed, "seed"))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        found = checks.sample(dropout, sizes, calls)
-        correlations = checks.correlations(found)
+        found = statistics.sample(dropout, sizes, calls)
+        correlations = statistics.correlations(found)
         independent = all(finding.verdict == "ok" or "one decision" in finding.measured for finding in correlations)
         return Audit(
             dropout.name,
             dropout.p,
             [
-                checks.rate(dropout, found, independent),
-                *checks.moments(dropout, found),
-                checks.mean(dropout, sizes, calls, found),
+                statistics.rate(dropout, found, independent),
+                *statistics.moments(dropout, found),
+                statistics.mean(dropout, sizes, calls, found),
                 *correlations,
-                checks.backward(dropout, sizes),
-                checks.evaluation(dropout, sizes),
-                *checks.reproducibility(dropout, sizes, seed),
-                *checks.extreme_rates(dropout, sizes),
-                *checks.extreme_values(dropout, sizes, found),
-                *(checks.half(dropout, sizes, found, dtype) for dtype in checks.HALVES),
-                checks.variance_shift(dropout, sizes),
+                edges.backward(dropout, sizes),
+                edges.evaluation(dropout, sizes),
+                *edges.reproducibility(dropout, sizes, seed),
+                *edges.extreme_rates(dropout, sizes),
+                *edges.extreme_values(dropout, sizes, found),
+                *(edges.half(dropout, sizes, found, dtype) for dtype in edges.HALVES),
+                edges.variance_shift(dropout, sizes),
             ],
         )
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from thinned import _check
 from thinned._errors import KindError, RangeError
+from thinned.keys import Site
 
 RATES = ("p", "drop_prob", "rate", "drop_rate", "drop_probability", "dropout_rate")  # as the libraries call it
 
@@ -28,14 +29,14 @@ class Subject:
         p: its drop probability, or None if that is not known.
         call: the dropout, in training.
         with_p: makes the same dropout with another rate; None where it has no rate that could be set.
-        module: the layer, if it is one of torch's kind.
+        evaluate: the dropout in eval mode; None where that cannot be asked for.
     """
 
     name: str
     p: float | None
     call: Callable[[Tensor], Any]
     with_p: Callable[[float], "Subject"] | None = None
-    module: torch.nn.Module | None = None
+    evaluate: Callable[[Tensor], Any] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the dropout of `x` as a torch tensor, whatever array it comes as.
@@ -72,7 +73,7 @@ def subject(target: Any, p: float | None) -> Subject:
     Raises:
         KindError: it cannot be called.
 
-    Example:
+    Examples:
         >>> subject(torch.nn.Dropout(0.3), None).p
         0.3
     """
@@ -85,21 +86,23 @@ def subject(target: Any, p: float | None) -> Subject:
 
 def _layer(layer: Any, p: float | None) -> Subject:
     name, call = type(layer).__name__, layer
-    module = None
+    evaluate: Callable[[Tensor], Any] | None = None
     if "training" in _parameters(getattr(layer, "call", None)):  # Keras's way, also where its layers are modules
-        call = functools.partial(layer, training=True)
+        call, evaluate = (functools.partial(layer, training=training) for training in (True, False))
     elif isinstance(layer, torch.nn.Module):
-        call = module = copy.deepcopy(layer).train()
+        call, evaluate = copy.deepcopy(layer).train(), copy.deepcopy(layer).eval()
     rate = next((rate for rate in RATES if _is_number(getattr(layer, rate, None))), None)
+    if isinstance(layer, Site) and "p" not in _parameters(type(layer)):  # noise, or a rate that is learned
+        rate = None
     if rate is None:
-        return Subject(name, p, call, None, module)
+        return Subject(name, p, call, None, evaluate)
 
     def with_p(other: float) -> Subject:
         twin = copy.deepcopy(layer)
         setattr(twin, rate, other)
         return _layer(twin, other)
 
-    return Subject(name, float(getattr(layer, rate)) if p is None else p, call, with_p, module)
+    return Subject(name, float(getattr(layer, rate)) if p is None else p, call, with_p, evaluate)
 
 
 def _function(function: Callable[..., Any], p: float | None) -> Subject:
@@ -109,15 +112,17 @@ def _function(function: Callable[..., Any], p: float | None) -> Subject:
     training = {"training": True} if "training" in parameters else {}
     rate = next((rate for rate in RATES if rate in parameters), None)
     if rate is None:
-        return Subject(name, p, functools.partial(function, **training))
+        evaluate = functools.partial(function, training=False) if training else None
+        return Subject(name, p, functools.partial(function, **training), None, evaluate)
     if p is None and _is_number(parameters[rate].default):
         p = float(parameters[rate].default)
 
     def with_p(other: float) -> Subject:
         return Subject(name, other, functools.partial(function, **{rate: other}, **training))
 
-    call = functools.partial(function, **training) if p is None else with_p(p).call
-    return Subject(name, p, call, with_p)
+    chosen = {} if p is None else {rate: p}
+    evaluate = functools.partial(function, **chosen, training=False) if training else None
+    return Subject(name, p, functools.partial(function, **chosen, **training), with_p, evaluate)
 
 
 def load(target: str, p: float, options: Sequence[str] = ()) -> Callable[..., Any]:
@@ -135,7 +140,7 @@ def load(target: str, p: float, options: Sequence[str] = ()) -> Callable[..., An
         RangeError: there is no such name, an option has no "=", or `p` is outside [0, 1].
         KindError: the class cannot be made like that.
 
-    Example:
+    Examples:
         >>> load("torch.nn.Dropout", 0.1, ["inplace=True"])
         Dropout(p=0.1, inplace=True)
     """

@@ -76,7 +76,7 @@ def predict(
         TypeError: `model` is not a module; it drops something in a way that cannot be keyed, which is named.
         ValueError: an argument is out of range; the output has not one row for each row of the input.
 
-    Example:
+    Examples:
         >>> _ = torch.manual_seed(0)
         >>> model = torch.nn.Sequential(torch.nn.Linear(3, 50), torch.nn.Dropout(0.5), torch.nn.Linear(50, 1))
         >>> found = thinned.predict(model, torch.ones(4, 3), passes=1000)

@@ -24,9 +24,10 @@ from thinned.submatrix import Place
 
 STYLES = ("random", "slice")
 CPU = torch.device("cpu")
-# Below this, products are so short that gathering again in backward shows, and activations so small that they hardly
-# count: blocks are kept then.
+# Below both of these, products are so short that gathering again in backward shows, and what is kept for backward is so
+# small that it hardly counts.
 LARGE_BATCH = 256
+LARGE_BLOCKS = 1 << 22  # elements of all weights of a run that are kept
 
 
 class Units(NamedTuple):
@@ -77,7 +78,7 @@ class Chain(nn.Sequential):
     Raises:
         ValueError, TypeError: an option breaks its rule.
 
-    Example:
+    Examples:
         >>> chain = thinned.batchwise.Chain(
         ...     nn.Dropout(0.2), nn.Linear(784, 800), nn.ReLU(), nn.Dropout(0.5), nn.Linear(800, 10)
         ... )
@@ -104,7 +105,9 @@ class Chain(nn.Sequential):
         """Set how units are chosen.
 
         Args:
-            groups, units, multiple_of: as for the class.
+            groups: as for the class.
+            units: likewise.
+            multiple_of: likewise.
 
         Raises:
             ValueError, TypeError: an option breaks its rule.
@@ -163,7 +166,7 @@ class Chain(nn.Sequential):
         if run.picks:
             x = _pick_inputs(x, kept[0])
             x = _between(run.lead, x, kept[0])
-        if len(x) < LARGE_BATCH and self.groups == 1 and not autocasts(x):
+        if self.groups == 1 and len(x) < LARGE_BATCH and _weights(run, kept) < LARGE_BLOCKS and not autocasts(x):
             x = _small(run, x, kept)
         else:
             x = _large(run, x, kept)
@@ -244,6 +247,17 @@ def _large(run: Run, x: Tensor, kept: list[Units]) -> Tensor:
         if p.rows is not None:
             x = _between(p.layers, x, kept[p.rows])
     return x
+
+
+def _weights(run: Run, kept: list[Units]) -> int:
+    """Return how many weights a run uses."""
+    total = 0
+    for p in run.products:
+        outputs, inputs = p.linear.out_features, p.linear.in_features
+        total += (outputs if p.rows is None else kept[p.rows].chosen[0].numel()) * (
+            inputs if p.columns is None else kept[p.columns].chosen[0].numel()
+        )
+    return total
 
 
 def _scale(p: Product, kept: list[Units]) -> float:

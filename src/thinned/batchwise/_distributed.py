@@ -29,7 +29,7 @@ def all_reduce_gradients(parameters: Tensor | Iterable[Tensor], process_group: d
             them, and the gradients are as before.
         TypeError: a gradient is a sparse tensor of torch.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> file = f"file://{tempfile.mkdtemp()}/store"
         >>> torch.distributed.init_process_group("gloo", init_method=file, rank=0, world_size=1)

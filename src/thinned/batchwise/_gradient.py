@@ -34,7 +34,7 @@ class SubmatrixGrad(Tensor):
         block: the values of the submatrix.
         place: where it is.
 
-    Example:
+    Examples:
         >>> weight = torch.zeros(2, 3)
         >>> place = thinned.submatrix.Place(weight, rows=torch.tensor([1]), columns=torch.tensor([0, 2]))
         >>> grad = SubmatrixGrad(weight, torch.ones(1, 2), place)
@@ -56,7 +56,7 @@ class SubmatrixGrad(Tensor):
     def __new__(cls, parameter: Tensor, block: Tensor, place: Place) -> "SubmatrixGrad":
         return cls._of(parameter, _State(block, place))
 
-    def __init__(self, *_: Any, **__: Any) -> None:
+    def __init__(self, parameter: Tensor, block: Tensor, place: Place) -> None:
         """Everything is done in `__new__`, as torch's subclasses do."""
 
     @classmethod
@@ -83,7 +83,7 @@ class SubmatrixGrad(Tensor):
         Returns:
             A plain tensor of the full shape.
 
-        Example:
+        Examples:
             >>> vector = torch.zeros(3)
             >>> place = thinned.submatrix.Place(vector, rows=torch.tensor([2]))
             >>> SubmatrixGrad(vector, torch.ones(1), place).dense()
@@ -111,7 +111,7 @@ class SubmatrixGrad(Tensor):
         Returns:
             True if both are sparse and have the same rows and columns.
 
-        Example:
+        Examples:
             >>> vector = torch.zeros(3)
             >>> place = thinned.submatrix.Place(vector, rows=torch.tensor([2]))
             >>> SubmatrixGrad(vector, torch.ones(1), place).same_place(vector)

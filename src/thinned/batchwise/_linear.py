@@ -18,7 +18,7 @@ from thinned.submatrix import Place
 
 # Elements of a weight that are gathered at a time. One piece of memory serves all layers, forward and backward: it
 # stays in the cache, nothing of it is kept for backward, and there are no fresh pages to be faulted in.
-PIECE = 1 << 25
+PIECE = 1 << 23
 MOST_VIEWS = 64  # shapes of blocks that are remembered
 WHOLE = slice(None)
 
@@ -210,7 +210,7 @@ def linear(
         ValueError, TypeError: the shapes do not fit together.
         RuntimeError: inside a transform of torch.func.
 
-    Example:
+    Examples:
         >>> weight = torch.tensor([[1.0, 10.0], [100.0, 1000.0]])
         >>> linear(torch.ones(1, 1), weight, rows=torch.tensor([[0, 1]]), columns=torch.tensor([[1]]), scale=2.0)
         tensor([[  20., 2000.]])
@@ -314,13 +314,9 @@ _apply: Callable[..., Tensor] = super(torch.autograd.Function, _Linear).apply
 class Linear(torch.nn.Linear):
     """A linear layer that can be asked for some of its outputs, given some of its inputs; otherwise `torch.nn.Linear`.
 
-    Args:
-        in_features: number of inputs.
-        out_features: number of outputs.
-        bias: whether there is one.
-        device, dtype: of the parameters.
+    Arguments and parameters are those of `torch.nn.Linear`.
 
-    Example:
+    Examples:
         >>> layer = Linear(4, 3)
         >>> layer(torch.ones(2, 2), rows=torch.tensor([[0, 2]]), columns=torch.tensor([[1, 3]]), scale=2.0).shape
         torch.Size([2, 2])
@@ -341,7 +337,11 @@ class Linear(torch.nn.Linear):
         """Return the outputs `rows`, given the inputs `columns`.
 
         Args:
-            input, rows, columns, scale, bounds: as for `thinned.batchwise.linear`.
+            input: as for `thinned.batchwise.linear`.
+            rows: likewise.
+            columns: likewise.
+            scale: likewise.
+            bounds: likewise.
 
         Returns:
             Tensor of shape (batch, ..., rows).

@@ -77,7 +77,7 @@ def chains(model: nn.Module, batch: int = 100, groups: int = 1, multiple_of: int
     Yields:
         Plans; a chain without dropout has none.
 
-    Example:
+    Examples:
         >>> net = nn.Sequential(nn.Linear(800, 800), nn.ReLU(), nn.Dropout(0.5), nn.Linear(800, 800))
         >>> [(plan.pays, plan.thinned / plan.dense) for plan in chains(net)]
         [(True, 0.5)]

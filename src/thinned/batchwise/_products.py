@@ -45,7 +45,8 @@ class _Products(torch.autograd.Function):
                 places.append(factor.bias_place)
         gathered = iter(submatrix.gather_each(tensors, places))
         nothing = zero(input.dtype, input.device)
-        blocks, steps = [], [input]
+        blocks: list[Tensor | None] = []
+        steps = [input]
         for factor in factors:
             block = next(gathered)
             bias = factor.bias if factor.bias_place is None else next(gathered)
@@ -54,6 +55,8 @@ class _Products(torch.autograd.Function):
             steps.append(output.relu_() if factor.relu else output)
             blocks.append(block)
         ctx.factors = factors
+        if not ctx.needs_input_grad[0]:
+            blocks[0] = None
         if not factors[-1].relu:
             steps.pop()
         ctx.save_for_backward(*blocks, *steps)
@@ -103,7 +106,7 @@ def products(x: Tensor, factors: Sequence[Factor]) -> Tensor:
     Returns:
         Tensor of shape (rows, outputs of the last product that are computed).
 
-    Example:
+    Examples:
         >>> weight = torch.tensor([[1.0, 10.0], [100.0, 1000.0]])
         >>> place = Place(weight, columns=torch.tensor([1]))
         >>> products(torch.ones(1, 1), [Factor(weight, None, place, None, 2.0, relu=True)])

@@ -69,7 +69,7 @@ def parts(layers: Sequence[nn.Module], groups: int) -> list[nn.Module | Run]:
     Returns:
         Runs for the dropout layers that train and can be thinned.
 
-    Example:
+    Examples:
         >>> drop = thinned.nn.Dropout()
         >>> (first, run) = parts([nn.Flatten(), drop, nn.Linear(4, 8), nn.ReLU(), drop, nn.Linear(8, 2)], 1)
         >>> len(run.sites), len(run.products), run.features

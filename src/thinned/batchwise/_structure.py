@@ -70,7 +70,7 @@ def leaves(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]
     Yields:
         Pairs of path and layer.
 
-    Example:
+    Examples:
         >>> chain = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Linear(2, 2))
         >>> [path for path, _ in leaves(chain)]
         ['0.0', '0.1', '1']
@@ -94,7 +94,7 @@ def watched(module: nn.Module) -> bool:
     Returns:
         True if it must be called as a whole, with whole tensors.
 
-    Example:
+    Examples:
         >>> layer = nn.Linear(2, 2)
         >>> _ = layer.register_forward_hook(print)
         >>> watched(layer)
@@ -116,7 +116,7 @@ def patched(module: nn.Module) -> bool:
     Returns:
         True if its class does not say what it does.
 
-    Example:
+    Examples:
         >>> layer = nn.Linear(2, 2)
         >>> layer.forward = print
         >>> patched(layer)
@@ -134,7 +134,7 @@ def keeps_zero(module: nn.Module) -> bool:
     Returns:
         Found out by trying it, on the CPU and without drawing a random number.
 
-    Example:
+    Examples:
         >>> keeps_zero(nn.Tanh()), keeps_zero(nn.Sigmoid())
         (True, False)
     """
@@ -178,7 +178,7 @@ def decide(chain: Sequence[nn.Module], site: int, groups: int = 1) -> Thinning |
     Returns:
         What it means for the layers around, or in words why it cannot be done.
 
-    Example:
+    Examples:
         >>> decide([nn.Linear(3, 5), nn.ReLU(), thinned.nn.Dropout(), nn.Linear(5, 2)], 2)
         Thinning(site=2, after=3, before=0, units=5)
         >>> decide([thinned.nn.Dropout(), nn.Sigmoid(), nn.Linear(5, 2)], 0)

@@ -29,7 +29,7 @@ def stored(arr: Any, device_option: DeviceOption | None) -> Any:
     Raises:
         OperatorError: the dtype or the kind of `arr` is not supported.
 
-    Example:
+    Examples:
         >>> stored(np.ones(2, np.float32), None)
         tensor([1., 1.])
     """
@@ -88,7 +88,7 @@ def fetched(name: str, value: Any) -> Any:
     Raises:
         OperatorError: NumPy has no such dtype.
 
-    Example:
+    Examples:
         >>> fetched("X", torch.ones(2))
         array([1., 1.], dtype=float32)
     """

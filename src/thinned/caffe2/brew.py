@@ -27,7 +27,7 @@ def dropout(model: Any, blob_in: str, blob_out: str, use_cudnn: bool = False, **
     Raises:
         AssertionError: `is_test` is missing.
 
-    Example:
+    Examples:
         >>> from thinned.caffe2 import brew, core
         >>> net = core.Net("example")
         >>> brew.dropout(net, "X", "Y", ratio=0.3, is_test=False)

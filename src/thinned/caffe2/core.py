@@ -46,7 +46,7 @@ def DeviceScope(scope: DeviceOption) -> Iterator[None]:
     Yields:
         None.
 
-    Example:
+    Examples:
         >>> from thinned.caffe2 import core
         >>> with core.DeviceScope(core.DeviceOption(core.CPU, random_seed=7)):
         ...     op = core.CreateOperator("Dropout", "X", ["Y", "mask"], is_test=0)
@@ -101,7 +101,7 @@ def CreateOperator(
         TypeError: names are not strings, or an argument is neither a number, a string nor a list of one of them.
         ValueError: `random_seed` does not fit in 32 bits.
 
-    Example:
+    Examples:
         >>> from thinned.caffe2 import core
         >>> op = core.CreateOperator("Dropout", "X", ["Y", "mask"], ratio=0.5, is_test=False, random_seed=1)
         >>> op.input, [argument.name for argument in op.arg], op.device_option.random_seed
@@ -133,7 +133,7 @@ def IsOperator(op_type: str) -> bool:
     Returns:
         True or False.
 
-    Example:
+    Examples:
         >>> from thinned.caffe2 import core
         >>> core.IsOperator("Dropout"), core.IsOperator("Conv")
         (True, False)
@@ -147,7 +147,7 @@ class Net:
     Args:
         name: of the net.
 
-    Example:
+    Examples:
         >>> from thinned.caffe2 import core
         >>> net = core.Net("example")
         >>> y, mask = net.Dropout("X", ["Y", "mask"], ratio=0.5, is_test=0)

@@ -69,7 +69,7 @@ def value_of(name: str, value: Any) -> Value:
     Raises:
         KindError: any other kind.
 
-    Example:
+    Examples:
         >>> value_of("is_test", True)
         1
     """

@@ -244,7 +244,7 @@ def register_cpu_operator(
     Raises:
         ValueError, TypeError: there is an operator of that name already; `function` cannot be called.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from thinned.caffe2 import core, register_cpu_operator, workspace
         >>> def square(run):

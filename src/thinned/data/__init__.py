@@ -55,7 +55,7 @@ def load(
         DataError: the name is not known, `root` or an option does not go with it, or a file is missing or damaged.
         MissingExtraError: the data come with a package that is not installed.
 
-    Example:
+    Examples:
         >>> data = load("digits")
         >>> data.train.inputs.shape, data.test.inputs.shape, data.classes
         ((1438, 8, 8), (359, 8, 8), 10)

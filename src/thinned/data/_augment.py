@@ -51,7 +51,7 @@ def augment(
     Raises:
         RangeError, KindError: an argument is out of range, or of another kind.
 
-    Example:
+    Examples:
         >>> images = torch.arange(4.0).reshape(2, 1, 2)
         >>> augment(images, torch.tensor([5, 8]), seed=0, epoch=1, flip=True)
         tensor([[[0., 1.]],
@@ -107,7 +107,7 @@ def crop_centre(images: Tensor, crop: int | tuple[int, int]) -> Tensor:
     Raises:
         RangeError, KindError: an argument is out of range, or of another kind.
 
-    Example:
+    Examples:
         >>> crop_centre(torch.arange(16).reshape(1, 4, 4), 2)
         tensor([[[ 5,  6],
                  [ 9, 10]]])

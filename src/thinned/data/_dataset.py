@@ -29,7 +29,7 @@ class Scaling:
         mean: float32 array that broadcasts against an example.
         std: float32 array of the same shape, nowhere 0.
 
-    Example:
+    Examples:
         >>> scaling = Scaling(np.float32([1, 2]), np.float32([1, 4]))
         >>> scaling.apply(np.float32([[3, 2]])), scaling.undo(np.float32([[2, 0]]))
         (array([[2., 0.]], dtype=float32), array([[3., 2.]], dtype=float32))
@@ -150,7 +150,7 @@ def ranked(count: int, seed: int, stream: int) -> NDArray[np.uint32]:
     Returns:
         uint32 array of shape (count,); word i does not depend on `count`.
 
-    Example:
+    Examples:
         >>> ranked(2, seed=0, stream=0)
         array([1601156873, 2553960558], dtype=uint32)
     """
@@ -170,7 +170,7 @@ def held_out(targets: Targets, task: str, share: float, seed: int, stream: int) 
     Returns:
         Bool array of shape (examples,), True for what is put aside.
 
-    Example:
+    Examples:
         >>> held_out(np.zeros(10, np.int64), "classification", 0.2, seed=0, stream=0).nonzero()[0]
         array([7, 8])
     """
@@ -217,7 +217,7 @@ def hold_out(
     Raises:
         DataError: there are too few examples for two parts.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> data = hold_out("ten", np.arange(10, dtype=np.float32)[:, None], np.zeros(10, np.int64), classes=1)
         >>> data.test.inputs[:, 0].tolist()
@@ -270,7 +270,7 @@ def supervised(
         RangeError: `task` is another word.
         DataError: there are too few examples for two parts, or targets that are not what the task needs.
 
-    Example:
+    Examples:
         >>> inputs, targets = np.zeros((12, 2), np.float32), np.float64([-1, 1, 1] * 4)
         >>> data = supervised("signs", (inputs, targets), None, task=None)
         >>> data.task, data.class_names, len(data.train.targets), len(data.test.targets)

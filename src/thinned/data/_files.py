@@ -31,7 +31,7 @@ def exists(path: Path) -> None:
     Raises:
         DataError: there is none that can be read.
 
-    Example:
+    Examples:
         >>> exists(Path(__file__))
     """
     if not os.path.isfile(path):  # unlike Path.is_file, never an error
@@ -51,7 +51,7 @@ def unpacked(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     Raises:
         DataError: the file is missing, cannot be read, or is damaged; errors inside the block are translated too.
 
-    Example:
+    Examples:
         >>> with unpacked(Path(__file__)) as stream:
         ...     stream.read(3)
         b'\"\"\"'
@@ -80,7 +80,7 @@ def take(stream: IO[bytes] | gzip.GzipFile, most: int) -> bytearray:
     Returns:
         The bytes; fewer than `most` only at the end of the stream.
 
-    Example:
+    Examples:
         >>> import io
         >>> take(io.BytesIO(b"abcd"), 3)
         bytearray(b'abc')
@@ -171,7 +171,7 @@ def too_large(path: Path, limit: int) -> DataError:
     Returns:
         The error, to be raised.
 
-    Example:
+    Examples:
         >>> print(too_large(Path("x"), 3))
         x must hold at most 3 bytes, but holds more; take a part of the data.
     """
@@ -187,7 +187,7 @@ def stem(path: Path) -> str:
     Returns:
         Its name without the mark of a training part and of packing; that of its folder where the name says nothing.
 
-    Example:
+    Examples:
         >>> stem(Path("a9a.gz")), stem(Path("x/agaricus.txt.train")), stem(Path("/uci/yacht/data.txt"))
         ('a9a', 'agaricus', 'yacht')
     """

@@ -62,7 +62,7 @@ def load(path: Path, data: bytes | bytearray) -> Any:
     Raises:
         DataError: the pickle is damaged, or has anything else.
 
-    Example:
+    Examples:
         >>> import pickle
         >>> load(Path("x"), pickle.dumps({"labels": [3, 1], "data": np.arange(3, dtype=np.uint8)}, protocol=2))
         {'labels': [3, 1], 'data': array([0, 1, 2], dtype=uint8)}

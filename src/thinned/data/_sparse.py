@@ -22,7 +22,7 @@ class Sparse:
         weights: float32 values of the stored features, shape (stored,).
         features: number of features, of which most are zero in most rows.
 
-    Example:
+    Examples:
         >>> rows = Sparse(np.array([0, 2, 1]), np.array([0, 2, 2, 3]), np.float32([1, 2, 3]), features=3)
         >>> rows.shape, rows.lengths
         ((3, 3), array([2, 0, 1]))

@@ -52,7 +52,7 @@ def make(
     Raises:
         RangeError, KindError: a number is not a positive integer, or the data would not fit in 4 GiB.
 
-    Example:
+    Examples:
         >>> data = make(4, 2, features=5, classes=3, seed=1)
         >>> data.train.targets
         array([0, 1, 2, 0])

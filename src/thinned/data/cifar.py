@@ -48,7 +48,7 @@ def read(path: str | PathLike[str]) -> Split:
     Raises:
         DataError: the file is missing, too large, or not in this format.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "data_batch_1.bin")
@@ -114,7 +114,7 @@ def found(root: Path) -> Path | None:
     Returns:
         The folder, or None.
 
-    Example:
+    Examples:
         >>> found(Path("nowhere"))
     """
     for folder in (root, *(root / name for name in INSIDE)):
@@ -133,7 +133,7 @@ def recognise(path: Path, head: bytes) -> bool:
     Returns:
         Whether its name ends in ``.bin``, or it is a pickle.
 
-    Example:
+    Examples:
         >>> recognise(Path("data_batch_1.bin"), b"")
         True
     """

@@ -20,7 +20,7 @@ def read() -> Dataset:
     Raises:
         MissingExtraError: scikit-learn is not installed.
 
-    Example:
+    Examples:
         >>> read().test.targets[:8]
         array([4, 7, 8, 5, 0, 1, 2, 3])
     """

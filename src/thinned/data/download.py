@@ -105,7 +105,7 @@ def cache(name: str) -> Path:
     Returns:
         A folder below ``$XDG_CACHE_HOME``, or ``~/.cache``; it need not exist.
 
-    Example:
+    Examples:
         >>> cache("mnist").parts[-2:]
         ('thinned', 'mnist')
     """
@@ -127,7 +127,7 @@ def fetch(name: str, root: str | PathLike[str], *, on_progress: Callable[[str, i
         DataError: the data set is not published under a known checksum, the network fails, or what comes is not what
             was published.
 
-    Example:
+    Examples:
         >>> fetch("imagenet", "/tmp")
         Traceback (most recent call last):
         ...

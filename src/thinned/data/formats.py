@@ -75,7 +75,7 @@ def read(path: str | PathLike[str], format: str | None = None, **options: Any) -
         DataError: there is nothing at `path`, or nothing in a format that is known, or a file is damaged, or the format
             takes no such option.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "toy.csv")
@@ -117,7 +117,7 @@ def called(name: str, read: Callable[..., Dataset], options: Mapping[str, Any], 
     Raises:
         DataError: an option that it does not take.
 
-    Example:
+    Examples:
         >>> called("text", text.read, {"target": 1}, "x")
         Traceback (most recent call last):
         ...

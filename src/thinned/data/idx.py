@@ -41,7 +41,7 @@ def read(path: str | PathLike[str], kind: str) -> NDArray[np.uint8]:
     Raises:
         DataError: the file is missing, damaged, too large, or not what its header claims; or `kind` is neither.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "labels")
@@ -93,7 +93,7 @@ def found(root: Path) -> Path | None:
     Returns:
         The folder, or None.
 
-    Example:
+    Examples:
         >>> found(Path("nowhere"))
     """
     return root if any(root.glob("*idx[13]-ubyte*")) else None

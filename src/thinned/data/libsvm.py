@@ -38,7 +38,7 @@ def recognise(path: Path, head: bytes) -> bool:
     Returns:
         Whether its first example is, and has a feature.
 
-    Example:
+    Examples:
         >>> recognise(Path("x"), b"# made by hand" + bytes([10]) + b"-1 3:1"), recognise(Path("x"), b"-1 3 1")
         (True, False)
     """
@@ -76,7 +76,7 @@ def read(
         RangeError: `task` is another word.
         MissingExtraError: scikit-learn is not installed.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "toy")

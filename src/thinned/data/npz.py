@@ -45,7 +45,7 @@ def recognise(path: Path, head: bytes) -> bool:
     Returns:
         Whether they are those of a zip archive with members.
 
-    Example:
+    Examples:
         >>> recognise(Path("x.npz"), b"PK" + bytes([3, 4]))
         True
     """
@@ -70,7 +70,7 @@ def read(path: str | PathLike[str], *, task: str | None = None) -> Dataset:
         DataError: the file is missing, damaged or too large, has no such arrays, or they do not fit together.
         RangeError: `task` is another word.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "toy.npz")

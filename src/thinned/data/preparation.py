@@ -36,7 +36,7 @@ def standardise(data: Dataset, *, per: str | None = None, targets: bool | None =
         RangeError: `per` is another word, or targets are classes.
         KindError: the inputs are sparse, or text.
 
-    Example:
+    Examples:
         >>> from thinned.data import Split
         >>> part = Split(np.float32([[1, 5], [3, 5]]), np.float32([10, 30]))
         >>> data = standardise(Dataset("two", part, part, classes=0, task="regression"))
@@ -74,7 +74,7 @@ def validation(data: Dataset, share: float, *, seed: int = 0) -> tuple[Split, Sp
     Raises:
         RangeError, KindError: `share` is not in (0, 1), or leaves one of the two without examples.
 
-    Example:
+    Examples:
         >>> from thinned.data import load
         >>> train, aside = validation(load("digits"), 0.25)
         >>> len(train.targets), len(aside.targets)
@@ -108,7 +108,7 @@ def subsample(split: Split, count: int, *, seed: int = 0) -> Split:
     Raises:
         RangeError, KindError: `count` is not a positive integer.
 
-    Example:
+    Examples:
         >>> part = Split(np.arange(6, dtype=np.float32)[:, None], np.arange(6))
         >>> subsample(part, 3).targets, subsample(part, 4).targets
         (array([1, 2, 3]), array([0, 1, 2, 3]))
@@ -131,7 +131,7 @@ def windows(split: Split, steps: int) -> Split:
     Raises:
         RangeError, KindError: `steps` is not a positive integer, or the text is shorter.
 
-    Example:
+    Examples:
         >>> windows(Split(np.arange(7), np.arange(1, 8)), 3).targets
         array([[1, 2, 3],
                [4, 5, 6]])

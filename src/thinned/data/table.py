@@ -38,7 +38,7 @@ def recognise(path: Path, head: bytes) -> bool:
     Returns:
         Whether it is named like a table, or its second line has two columns or more, all but one of them numbers.
 
-    Example:
+    Examples:
         >>> newline = bytes([10])
         >>> recognise(Path("x"), b"1 2.5" + newline + b"3 4"), recognise(Path("x"), b"To be" + newline + b"or not")
         (True, False)
@@ -82,7 +82,7 @@ def read(
         DataError: a file is missing, damaged, too large, or no table of finite numbers, or has no such column.
         RangeError: `task` or `delimiter` is something else.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "toy.csv")

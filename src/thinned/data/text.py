@@ -27,7 +27,7 @@ def recognise(path: Path, head: bytes) -> bool:
     Returns:
         Whether they are UTF-8 without a zero byte, and no table of numbers; ask other formats first.
 
-    Example:
+    Examples:
         >>> recognise(Path("x"), "Où es-tu".encode()), recognise(Path("x"), bytes(3))
         (True, False)
     """
@@ -57,7 +57,7 @@ def read(
         DataError: a file is missing, damaged, too large, too short, or no text in UTF-8.
         RangeError, KindError: `test_share` is not in (0, 1).
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "abc.txt")

@@ -90,7 +90,10 @@ def alpha_dropout(
         p: probability of an element to be dropped, in [0, 1]; at 1 the output is zero, its limit.
         training: drop only if true; false by default, as in torch.
         inplace: write into `input`.
-        seed, stream, generator, window: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         A tensor like `input`; `input` itself if nothing is to be dropped.
@@ -98,7 +101,7 @@ def alpha_dropout(
     Raises:
         ValueError, TypeError: as `dropout`; complex input.
 
-    Example:
+    Examples:
         >>> thinned.functional.alpha_dropout(torch.zeros(4), 0.5, training=True, seed=0)
         tensor([ 0.7792, -0.7792, -0.7792,  0.7792])
 
@@ -125,7 +128,10 @@ def feature_alpha_dropout(
         p: probability of a channel to be dropped, in [0, 1].
         training: drop only if true; false by default, as in torch.
         inplace: write into `input`.
-        seed, stream, generator, window: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         A tensor like `input`.
@@ -133,7 +139,7 @@ def feature_alpha_dropout(
     Raises:
         ValueError, TypeError: as `alpha_dropout`; fewer than two axes.
 
-    Example:
+    Examples:
         >>> thinned.functional.feature_alpha_dropout(torch.zeros(1, 2, 2), 0.5, training=True, seed=0)
         tensor([[[ 0.7792,  0.7792],
                  [-0.7792, -0.7792]]])

@@ -18,12 +18,13 @@ def check_one_source(seed: object, generator: object) -> None:
     """Refuse randomness from two sources.
 
     Args:
-        seed, generator: arguments of a function.
+        seed: arguments of a function.
+        generator: likewise.
 
     Raises:
         RangeError: both are given.
 
-    Example:
+    Examples:
         >>> check_one_source(1, None)
     """
     if seed is not None and generator is not None:
@@ -34,7 +35,9 @@ def checked_words(seed: Word | None, stream: Word, generator: torch.Generator | 
     """Check `seed`, `stream` and `generator`.
 
     Args:
-        seed, stream, generator: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
 
     Returns:
         Seed and stream, integers as unsigned words.
@@ -42,7 +45,7 @@ def checked_words(seed: Word | None, stream: Word, generator: torch.Generator | 
     Raises:
         RangeError, KindError: one of them breaks its rule.
 
-    Example:
+    Examples:
         >>> checked_words(None, -1, None) == (None, 2**64 - 1)
         True
     """
@@ -73,7 +76,7 @@ def nothing_kept(input: Tensor, inplace: bool) -> Tensor:
     Returns:
         Zeros like `input`; `input` itself when in place.
 
-    Example:
+    Examples:
         >>> nothing_kept(torch.tensor([float("nan")]), False)
         tensor([0.])
     """
@@ -108,7 +111,10 @@ def randomness(
 
     Args:
         input: the tensor that is to be thinned.
-        seed, stream, generator, window: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         The same, with integers as unsigned words.
@@ -116,7 +122,7 @@ def randomness(
     Raises:
         RangeError, KindError: one of them breaks its rule.
 
-    Example:
+    Examples:
         >>> randomness(torch.ones(1), -1, 0, None, None).seed == 2**64 - 1
         True
     """
@@ -133,7 +139,7 @@ def rate(p: float) -> AnyRate:
     Returns:
         Threshold, width and scale.
 
-    Example:
+    Examples:
         >>> rate(0.5).scale
         2.0
     """

@@ -42,7 +42,10 @@ def scaled_dot_product_attention(
         scale: factor of the scores; 1 / sqrt(E) by default.
         enable_gqa: whether each head of `key` and `value` serves several heads of `query` (axis -3).
         training: drop only if true.
-        seed, stream, generator, window: as in `dropout`, for the weights of shape (N, ..., L, S).
+        seed: as in `dropout`, for the weights of shape (N, ..., L, S).
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         Tensor of shape (N, ..., L, Ev). A row that may attend to nothing is 0.
@@ -50,7 +53,7 @@ def scaled_dot_product_attention(
     Raises:
         ValueError, TypeError: as `dropout`.
 
-    Example:
+    Examples:
         >>> q = torch.ones(1, 2, 4)
         >>> thinned.functional.scaled_dot_product_attention(q, q, q, dropout_p=0.5, seed=3)[0, :, 0]
         tensor([2., 1.])
@@ -75,12 +78,17 @@ def attention_weights(
     """Return softmax(query key^T / sqrt(E)), in at least float32 inside.
 
     Args:
-        query, key, attn_mask, is_causal, scale, enable_gqa: as in `scaled_dot_product_attention`.
+        query: as in `scaled_dot_product_attention`.
+        key: likewise.
+        attn_mask: likewise.
+        is_causal: likewise.
+        scale: likewise.
+        enable_gqa: likewise.
 
     Returns:
         Tensor of shape (N, ..., L, S), whose rows sum to 1; a row that may attend to nothing is 0.
 
-    Example:
+    Examples:
         >>> q = torch.ones(2, 4)
         >>> attention_weights(q, q, is_causal=True)
         tensor([[1.0000, 0.0000],
@@ -105,12 +113,14 @@ def attention_values(value: Tensor, query: Tensor, enable_gqa: bool) -> Tensor:
     """Return `value` (or `key`) with as many heads as `query` has.
 
     Args:
-        value, query, enable_gqa: as in `scaled_dot_product_attention`.
+        value: as in `scaled_dot_product_attention`.
+        query: likewise.
+        enable_gqa: likewise.
 
     Returns:
         `value` itself without `enable_gqa`.
 
-    Example:
+    Examples:
         >>> attention_values(torch.ones(2, 3, 4), torch.ones(6, 3, 4), True).shape
         torch.Size([6, 3, 4])
     """

@@ -25,13 +25,15 @@ def variational_dropout(
         input: floating tensor of any shape.
         log_alpha: logarithm of the variance; broadcasts to `input`; its gradient is that of the noise at hand.
         training: only then.
-        seed, stream, generator: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
         window: as in `dropout`, but along axis 0 only.
 
     Returns:
         A tensor like `input`; `input` itself if not training.
 
-    Example:
+    Examples:
         >>> thinned.functional.variational_dropout(torch.ones(2), torch.tensor(-2.0), seed=0)
         tensor([1.4885, 0.8633])
 
@@ -58,13 +60,15 @@ def gaussian_sample(
     Args:
         mean: floating tensor.
         variance: tensor like `mean`, not negative.
-        seed, stream, generator: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
         window: as in `dropout`, but along axis 0 only.
 
     Returns:
         A tensor like `mean`.
 
-    Example:
+    Examples:
         >>> thinned.functional.gaussian_sample(torch.zeros(2), torch.ones(2), seed=0)
         tensor([ 1.3280, -0.3716])
 
@@ -95,7 +99,9 @@ def concrete_dropout(
         training: only then.
         temperature: of the relaxation, above 0; the smaller, the nearer to dropout.
         spatial: whether one decision holds for a whole channel.
-        seed, stream, generator: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
         window: as in `dropout`, but along axis 0 only.
 
     Returns:
@@ -104,7 +110,7 @@ def concrete_dropout(
     Raises:
         ValueError: the temperature is not above 0.
 
-    Example:
+    Examples:
         >>> thinned.functional.concrete_dropout(torch.ones(4), torch.tensor(0.0), seed=0)
         tensor([1.0948e-02, 1.9576e+00, 2.2888e-05, 1.0535e-02])
 

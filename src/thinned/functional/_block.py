@@ -132,7 +132,10 @@ def drop_block1d(
         couple_channels: use one mask for all channels.
         normalise: "rate" multiplies what is kept by 1 / (1 - p), which keeps the mean of each element; "count", as the
             paper does, by the number of elements over the number of kept ones, in this very tensor.
-        seed, stream, generator, window: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         A tensor like `input`; `input` itself if nothing is to be dropped.
@@ -140,7 +143,7 @@ def drop_block1d(
     Raises:
         ValueError, TypeError: as `dropout`; a block size below 1; another number of axes; an unknown normalisation.
 
-    Example:
+    Examples:
         >>> x = torch.ones(2, 3, 40)
         >>> y = thinned.functional.drop_block1d(x, 0.2, block_size=3, seed=0)
         >>> [y.shape == x.shape, bool(0 < (y == 0).sum() < y.numel())]
@@ -181,7 +184,10 @@ def drop_block2d(
         couple_channels: use one mask for all channels.
         normalise: "rate" multiplies what is kept by 1 / (1 - p), which keeps the mean of each element; "count", as the
             paper does, by the number of elements over the number of kept ones, in this very tensor.
-        seed, stream, generator, window: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         A tensor like `input`; `input` itself if nothing is to be dropped.
@@ -189,7 +195,7 @@ def drop_block2d(
     Raises:
         ValueError, TypeError: as `dropout`; a block size below 1; another number of axes; an unknown normalisation.
 
-    Example:
+    Examples:
         >>> x = torch.ones(2, 3, 10, 10)
         >>> y = thinned.functional.drop_block2d(x, 0.2, block_size=3, seed=0)
         >>> [y.shape == x.shape, bool(0 < (y == 0).sum() < y.numel())]
@@ -230,7 +236,10 @@ def drop_block3d(
         couple_channels: use one mask for all channels.
         normalise: "rate" multiplies what is kept by 1 / (1 - p), which keeps the mean of each element; "count", as the
             paper does, by the number of elements over the number of kept ones, in this very tensor.
-        seed, stream, generator, window: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         A tensor like `input`; `input` itself if nothing is to be dropped.
@@ -238,7 +247,7 @@ def drop_block3d(
     Raises:
         ValueError, TypeError: as `dropout`; a block size below 1; another number of axes; an unknown normalisation.
 
-    Example:
+    Examples:
         >>> x = torch.ones(2, 3, 6, 6, 6)
         >>> y = thinned.functional.drop_block3d(x, 0.2, block_size=3, seed=0)
         >>> [y.shape == x.shape, bool(0 < (y == 0).sum() < y.numel())]
@@ -271,7 +280,10 @@ def cutout(
         size: side of a square, in pixels.
         holes: number of squares in each image.
         training: only then.
-        seed, stream, generator, window: as in `dropout`; a window may split the batch alone.
+        seed: as in `dropout`; a window may split the batch alone.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         A tensor like `input`; `input` itself if not in training.
@@ -279,7 +291,7 @@ def cutout(
     Raises:
         ValueError, TypeError: as `dropout`; `size` or `holes` below 1; another number of axes.
 
-    Example:
+    Examples:
         >>> thinned.functional.cutout(torch.ones(1, 4, 4), size=2, seed=0)
         tensor([[[1., 0., 0., 1.],
                  [1., 0., 0., 1.],

@@ -59,7 +59,7 @@ def dropout(
         ValueError: `p` is outside [0, 1]; an axis or window does not fit; `mask` is given beside other randomness.
         TypeError: `p` is not a number, or the dtype of `input` is neither floating nor complex.
 
-    Example:
+    Examples:
         >>> x = torch.ones(2, 4)
         >>> thinned.dropout(x, 0.5, seed=0)
         tensor([[2., 0., 0., 2.],
@@ -184,7 +184,10 @@ def dropout1d(
         p: probability of a channel to be dropped, in [0, 1].
         training: drop only if true.
         inplace: write into `input`.
-        seed, stream, generator, window: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         A tensor like `input`.
@@ -192,7 +195,7 @@ def dropout1d(
     Raises:
         ValueError, TypeError: as `dropout`; neither 2 nor 3 axes.
 
-    Example:
+    Examples:
         >>> thinned.functional.dropout1d(torch.ones(1, 3, 2), 0.5, seed=0)
         tensor([[[2., 2.],
                  [0., 0.],
@@ -222,7 +225,10 @@ def dropout2d(
         p: probability of a channel to be dropped, in [0, 1].
         training: drop only if true.
         inplace: write into `input`.
-        seed, stream, generator, window: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         A tensor like `input`.
@@ -230,7 +236,7 @@ def dropout2d(
     Raises:
         ValueError, TypeError: as `dropout`; fewer than 2 axes.
 
-    Example:
+    Examples:
         >>> thinned.functional.dropout2d(torch.ones(1, 4, 8, 8), 0.5, seed=0).sum(dim=(2, 3))
         tensor([[128.,   0.,   0., 128.]])
 
@@ -258,7 +264,10 @@ def dropout3d(
         p: probability of a channel to be dropped, in [0, 1].
         training: drop only if true.
         inplace: write into `input`.
-        seed, stream, generator, window: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         A tensor like `input`.
@@ -266,7 +275,7 @@ def dropout3d(
     Raises:
         ValueError, TypeError: as `dropout`; no axes.
 
-    Example:
+    Examples:
         >>> thinned.functional.dropout3d(torch.ones(4, 2, 2, 2), 0.5, seed=0).sum(dim=(1, 2, 3))
         tensor([16.,  0.,  0., 16.])
 

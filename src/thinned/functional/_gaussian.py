@@ -60,7 +60,10 @@ def gaussian_dropout(
         training: only then.
         inplace: write into `input`.
         shared_axes: axis or axes along which one number is shared.
-        seed, stream, generator, window: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         A tensor like `input`; `input` itself if there is no noise.
@@ -68,7 +71,7 @@ def gaussian_dropout(
     Raises:
         ValueError, TypeError: as `dropout`; `p` is 1.
 
-    Example:
+    Examples:
         >>> thinned.functional.gaussian_dropout(torch.ones(3), 0.2, seed=0)
         tensor([1.6640, 0.8142, 0.7277])
 
@@ -102,7 +105,10 @@ def gaussian_noise(
         training: only then.
         inplace: write into `input`.
         shared_axes: axis or axes along which one number is shared.
-        seed, stream, generator, window: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         A tensor like `input`; `input` itself if there is no noise.
@@ -110,7 +116,7 @@ def gaussian_noise(
     Raises:
         ValueError, TypeError: as `dropout`; `std` is not a finite number of at least 0.
 
-    Example:
+    Examples:
         >>> thinned.functional.gaussian_noise(torch.zeros(3), 0.5, seed=0)
         tensor([ 0.6640, -0.1858, -0.2723])
 
@@ -136,7 +142,7 @@ def activity_penalty(input: Tensor, l1: float = 0.0, l2: float = 0.0) -> Tensor:
     Raises:
         ValueError, TypeError: a factor is not a finite number of at least 0; integer input.
 
-    Example:
+    Examples:
         >>> thinned.functional.activity_penalty(torch.tensor([3.0, -4.0]), l1=0.1, l2=0.01)
         tensor(0.9500)
 

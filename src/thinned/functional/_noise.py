@@ -25,13 +25,15 @@ def uniform(
     Args:
         shape: of the result.
         like: a tensor whose device and dtype it takes over.
-        seed, stream, generator: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
         window: the larger tensor of which it is a part, as to rows: axis 0.
 
     Returns:
         Tensor of `shape`.
 
-    Example:
+    Examples:
         >>> uniform((2,), torch.empty(()), seed=0)
         tensor([0.3728, 0.5946])
     """
@@ -51,12 +53,15 @@ def normal(
 
     Args:
         like: a tensor whose shape, device and dtype it takes over.
-        seed, stream, generator, window: as in `uniform`.
+        seed: as in `uniform`.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         Tensor like `like`.
 
-    Example:
+    Examples:
         >>> normal(torch.empty(1), seed=0)
         tensor([1.3280])
     """

@@ -34,7 +34,10 @@ def patch_dropout(
         training: drop only if true.
         prefix_tokens: number of tokens at the front that are always kept, such as a class token.
         ordered: keep the patches in their order; otherwise shuffle them.
-        seed, stream, generator, window: as in `dropout`; a window may split the batch alone.
+        seed: as in `dropout`; a window may split the batch alone.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         Tensor of shape (N, prefix_tokens + k, ...); `input` itself if nothing is to be dropped.
@@ -42,7 +45,7 @@ def patch_dropout(
     Raises:
         ValueError, TypeError: as `dropout`; no patches; a negative number of prefix tokens.
 
-    Example:
+    Examples:
         >>> x = torch.arange(7.0).view(1, 7, 1)
         >>> thinned.functional.patch_dropout(x, 0.5, seed=0).flatten()
         tensor([0., 1., 2., 6.])

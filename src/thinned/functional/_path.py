@@ -34,7 +34,10 @@ def drop_path(
         training: drop only if true.
         mode: "row": each sample has a decision of its own; "batch": one decision for all.
         scale_by_keep: multiply what is kept by 1 / (1 - p), so that the mean stays the same.
-        seed, stream, generator, window: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         A tensor like `input`; `input` itself if nothing is to be dropped.
@@ -42,7 +45,7 @@ def drop_path(
     Raises:
         ValueError, TypeError: as `dropout`; an unknown mode; a tensor without axes.
 
-    Example:
+    Examples:
         >>> thinned.functional.drop_path(torch.ones(4, 2), 0.5, seed=0)
         tensor([[2., 2.],
                 [0., 0.],

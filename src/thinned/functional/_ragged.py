@@ -47,7 +47,7 @@ def checked_id(value: Any, dtype: torch.dtype = torch.int64) -> int:
     Raises:
         KindError, RangeError: it is no integer, or does not fit.
 
-    Example:
+    Examples:
         >>> checked_id(-1)
         -1
     """
@@ -253,7 +253,7 @@ def sparse_dropout_with_replacement(
             `replacement_value` does not fit the dtype.
         TypeError: values or lengths are not int32 or int64.
 
-    Example:
+    Examples:
         >>> values, lengths = torch.tensor([1, 2, 3, 4, 5]), torch.tensor([2, 3])
         >>> thinned.functional.sparse_dropout_with_replacement(values, lengths, 0.5, replacement_value=-1, seed=0)
         (tensor([ 1,  2, -1]), tensor([2, 1]))
@@ -324,7 +324,7 @@ def sparse_itemwise_dropout_with_replacement(
     Raises:
         ValueError, TypeError: as `sparse_dropout_with_replacement`.
 
-    Example:
+    Examples:
         >>> values, lengths = torch.tensor([1, 2, 3, 4, 5]), torch.tensor([2, 3])
         >>> function = thinned.functional.sparse_itemwise_dropout_with_replacement
         >>> function(values, lengths, 0.5, replacement_value=-1, seed=0)

@@ -27,7 +27,10 @@ def zoneout(
         old: the state before, of the same shape.
         p: probability of a unit to keep its value, in [0, 1].
         training: choose at random; otherwise take the mean, p * old + (1 - p) * new.
-        seed, stream, generator, window: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         A tensor like `new`; `new` itself for p = 0.
@@ -35,7 +38,7 @@ def zoneout(
     Raises:
         ValueError, TypeError: as `dropout`; the shapes differ.
 
-    Example:
+    Examples:
         >>> thinned.functional.zoneout(torch.ones(4), torch.zeros(4), 0.5, seed=0)
         tensor([1., 0., 0., 1.])
 

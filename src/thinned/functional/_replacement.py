@@ -59,7 +59,7 @@ def replacement_dropout(
         ValueError: `p` is outside [0, 1]; `replacement` does not broadcast to `input`; an unknown word.
         TypeError: `p` or `replacement` is of a wrong kind; the dtype or layout of `input` does not suit.
 
-    Example:
+    Examples:
         >>> thinned.functional.replacement_dropout(torch.tensor([1.0, 2.0, 3.0, 4.0]), 0.5, replacement="mean", seed=0)
         tensor([1.0000, 2.5000, 2.5000, 4.0000])
     """
@@ -96,7 +96,7 @@ def checked(replacement: Any) -> Replacement:
     Raises:
         KindError, RangeError: it is something else.
 
-    Example:
+    Examples:
         >>> checked("mean")
         'mean'
     """
@@ -120,7 +120,7 @@ def checked_positions(positions: Any) -> str:
     Raises:
         RangeError: another word.
 
-    Example:
+    Examples:
         >>> checked_positions("all")
         'all'
     """

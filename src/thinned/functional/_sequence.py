@@ -37,7 +37,10 @@ def locked_dropout(
         p: probability of a feature to be dropped, in [0, 1].
         training: drop only if true.
         batch_first: whether the batch is the first axis, and time the second.
-        seed, stream, generator, window: as in `dropout`; a window speaks of the tensor with the batch first.
+        seed: as in `dropout`; a window speaks of the tensor with the batch first.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         A tensor like `input`; `input` itself if nothing is to be dropped.
@@ -45,7 +48,7 @@ def locked_dropout(
     Raises:
         ValueError, TypeError: as `dropout`; fewer than two axes.
 
-    Example:
+    Examples:
         >>> thinned.functional.locked_dropout(torch.ones(3, 1, 4), 0.5, seed=0).squeeze(1)
         tensor([[2., 0., 0., 2.],
                 [2., 0., 0., 2.],
@@ -103,7 +106,10 @@ def word_dropout(
         training: replace only if true.
         unknown: number of the word that stands for any other.
         protected: numbers of words that are never replaced, such as padding.
-        seed, stream, generator, window: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
+        window: likewise.
 
     Returns:
         A tensor like `input`; `input` itself if nothing is to be replaced.
@@ -111,7 +117,7 @@ def word_dropout(
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1]; a dtype that is not for numbers of words.
 
-    Example:
+    Examples:
         >>> thinned.functional.word_dropout(torch.tensor([5, 6, 7, 8]), 0.5, unknown=1, seed=0)
         tensor([5, 1, 1, 8])
 
@@ -147,7 +153,9 @@ def embedding_dropout(
         weight: table of shape (words, features).
         p: probability of a row to be dropped, in [0, 1]; the others are multiplied by 1 / (1 - p).
         training: drop only if true.
-        seed, stream, generator: as in `dropout`.
+        seed: as in `dropout`.
+        stream: likewise.
+        generator: likewise.
         window: taken for the sake of uniformity; the table is whole whatever part of a batch is at hand.
         options: those of `torch.nn.functional.embedding`.
 
@@ -157,7 +165,7 @@ def embedding_dropout(
     Raises:
         ValueError, TypeError: as `dropout`; a dtype that is not for numbers of words.
 
-    Example:
+    Examples:
         >>> table = torch.ones(4, 2)
         >>> thinned.functional.embedding_dropout(torch.tensor([0, 1, 1, 3]), table, 0.5, seed=0)
         tensor([[2., 2.],

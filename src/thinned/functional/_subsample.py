@@ -66,7 +66,7 @@ def subsample(
         ValueError: an argument is out of range, does not go with `by`, or the lengths do not describe the values.
         TypeError: values or lengths are not int32 or int64.
 
-    Example:
+    Examples:
         >>> values, lengths = torch.tensor([1, 2, 3, 4, 5]), torch.tensor([2, 0, 3])
         >>> thinned.functional.subsample(values, lengths, 0.5, seed=0)
         Subsample(values=tensor([1, 2]), lengths=tensor([2]), kept=tensor([0]))

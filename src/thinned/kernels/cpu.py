@@ -34,7 +34,7 @@ def path() -> str:
     Returns:
         "portable", "avx2" or "avx512".
 
-    Example:
+    Examples:
         >>> path() in PATHS
         True
     """
@@ -52,7 +52,7 @@ def launch(elements: int, path: str | None, threads: int | None) -> tuple[int, i
     Returns:
         Threads, and the number of the path.
 
-    Example:
+    Examples:
         >>> launch(10, "portable", None)
         (1, 0)
     """
@@ -91,7 +91,7 @@ def dropout(
         shift: what is added to a kept element, after the scale; real dtypes only.
         fill: what a dropped element becomes; real dtypes only.
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> x, y = torch.ones(4), torch.empty(4)
         >>> dropout(x, y, rate(0.5), seed=0, stream=0)
@@ -133,9 +133,10 @@ def keep(
         seed: unsigned 64-bit integer.
         stream: unsigned 64-bit integer.
         start: the mask's index of the first element.
-        path, threads: as for `dropout`.
+        path: as for `dropout`.
+        threads: likewise.
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> y = torch.empty(4, dtype=torch.bool)
         >>> keep(y, rate(0.5), seed=0, stream=0)
@@ -166,9 +167,10 @@ def gaussian(
         multiply: whether the noise is a factor or a summand.
         seed: unsigned 64-bit integer.
         stream: unsigned 64-bit integer.
-        path, threads: as for `dropout`.
+        path: as for `dropout`.
+        threads: likewise.
 
-    Example:
+    Examples:
         >>> x, y = torch.ones(2), torch.empty(2)
         >>> gaussian(x, y, 0.5, True, seed=0, stream=0)
         >>> y
@@ -184,9 +186,10 @@ def normal(output: Tensor, seed: int, stream: int, path: str | None = None, thre
         output: contiguous CPU tensor of a real dtype in `DTYPES`.
         seed: unsigned 64-bit integer.
         stream: unsigned 64-bit integer.
-        path, threads: as for `dropout`.
+        path: as for `dropout`.
+        threads: likewise.
 
-    Example:
+    Examples:
         >>> y = torch.empty(1)
         >>> normal(y, seed=0, stream=0)
         >>> y
@@ -214,7 +217,7 @@ def place(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> Place:
     Returns:
         The place in any contiguous matrix of this shape.
 
-    Example:
+    Examples:
         >>> _ = place(torch.empty(2, 3), None, None)
     """
     if matrix.dim() == 2:
@@ -247,7 +250,7 @@ def gather(blocks: Sequence[Block], path: str | None = None) -> None:
         blocks: contiguous matrices and blocks of a dtype in `SUBMATRIX_DTYPES`, and the places.
         path: code path to force, one of `PATHS`.
 
-    Example:
+    Examples:
         >>> matrix, block = torch.arange(6.0).view(2, 3), torch.empty(1, 2)
         >>> rows, columns = torch.tensor([1]), torch.tensor([0, 2])
         >>> gather([(matrix, block, place(matrix, rows, columns))])
@@ -264,7 +267,7 @@ def scatter_add(blocks: Sequence[Block], path: str | None = None) -> None:
         blocks: matrices, what to add to them, and where.
         path: as for `gather`.
 
-    Example:
+    Examples:
         >>> matrix, rows, columns = torch.zeros(2, 3), torch.tensor([1]), torch.tensor([0, 2])
         >>> scatter_add([(matrix, torch.tensor([[1.0, 2.0]]), place(matrix, rows, columns))])
         >>> matrix[1]
@@ -280,7 +283,7 @@ def sgd(updates: Sequence[SgdUpdate], path: str | None = None) -> None:
         updates: parameters, and what to do with them; all tensors are as for `gather`.
         path: as for `gather`.
 
-    Example:
+    Examples:
         >>> parameter, row = torch.ones(3), torch.tensor([1])
         >>> sgd([(parameter, None, torch.ones(1), place(parameter, row, None), SgdStep(lr=0.5))])
         >>> parameter
@@ -300,7 +303,7 @@ def adam(updates: Sequence[AdamUpdate], path: str | None = None) -> None:
         updates: parameters, and what to do with them; all tensors are as for `gather`.
         path: as for `gather`.
 
-    Example:
+    Examples:
         >>> parameter, row, moments = torch.ones(3), torch.tensor([1]), (torch.zeros(3), torch.zeros(3), None)
         >>> numbers = AdamStep(0.5, 0.9, 0.999, 0.0, 0.0, correction1=1 - 0.9, correction2=1 - 0.999)
         >>> adam([(parameter, moments, torch.ones(1), place(parameter, row, None), numbers)])
@@ -335,7 +338,7 @@ def fresh(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     Returns:
         A contiguous CPU tensor, not filled.
 
-    Example:
+    Examples:
         >>> fresh((2, 3), torch.float32).shape
         torch.Size([2, 3])
     """
@@ -358,7 +361,7 @@ def units(n: int, k: int, groups: int, seed: int, stream: int, slices: bool = Fa
     Returns:
         int64 tensor of shape (groups, k), ascending in each row.
 
-    Example:
+    Examples:
         >>> units(6, 3, 1, seed=0, stream=0)
         tensor([[0, 1, 5]])
     """
@@ -389,7 +392,7 @@ def dropout_each(
         path: code path to force, one of `PATHS`.
         threads: number of threads; torch's number by default.
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> x, y = torch.ones(2, 4), torch.empty(2, 4)
         >>> dropout_each(x, y, rate(0.5), np.array([0, 1], np.uint64), stream=0)

@@ -34,7 +34,7 @@ def select(input: NDArray[Any], keep: NDArray[np.bool_], scale: float) -> NDArra
     Returns:
         A new array of the same shape and dtype.
 
-    Example:
+    Examples:
         >>> select(np.array([-1.0, np.inf]), np.array([True, False]), 2.0)
         array([-2.,  0.])
     """
@@ -58,7 +58,7 @@ def dropout(input: NDArray[Any], mask: Mask) -> NDArray[Any]:
     Returns:
         A new array of the same shape and dtype.
 
-    Example:
+    Examples:
         >>> dropout(np.ones(4), Mask(0.5, seed=0))
         array([2., 0., 0., 2.])
     """
@@ -81,7 +81,7 @@ def gather(matrix: Array, rows: Index, columns: Index) -> Array:
     Returns:
         A new array.
 
-    Example:
+    Examples:
         >>> gather(np.arange(6.0).reshape(2, 3), None, np.array([0, 2]))
         array([[0., 2.],
                [3., 5.]])
@@ -95,12 +95,13 @@ def scatter_add(matrix: Array, block: Array, rows: Index, columns: Index) -> Arr
     Args:
         matrix: array of one or two axes.
         block: what to add.
-        rows, columns: as for `gather`.
+        rows: as for `gather`.
+        columns: likewise.
 
     Returns:
         A new array.
 
-    Example:
+    Examples:
         >>> scatter_add(np.zeros(3), np.ones(1), np.array([1]), None)
         array([0., 1., 0.])
     """
@@ -118,13 +119,14 @@ def sgd(
         parameter: array of one or two axes.
         momentum: like the parameter; None for SGD without.
         gradient: block of the submatrix's gradient.
-        rows, columns: as for `gather`.
+        rows: as for `gather`.
+        columns: likewise.
         step: the numbers.
 
     Returns:
         New arrays; None for the momentum that there is not.
 
-    Example:
+    Examples:
         >>> sgd(np.ones(3), None, np.ones(1), np.array([1]), None, SgdStep(lr=0.5))
         (array([1. , 0.5, 1. ]), None)
     """
@@ -156,13 +158,14 @@ def adam(
         parameter: array of one or two axes.
         moments: the first, the second, and the largest second ones so far (None without), like the parameter.
         gradient: block of the submatrix's gradient.
-        rows, columns: as for `gather`.
+        rows: as for `gather`.
+        columns: likewise.
         step: the numbers.
 
     Returns:
         New arrays: the parameter, and its moments; None for those that there are not.
 
-    Example:
+    Examples:
         >>> numbers = AdamStep(0.5, 0.9, 0.999, 0.0, 0.0, correction1=1 - 0.9, correction2=1 - 0.999)
         >>> adam(np.ones(2), (np.zeros(2), np.zeros(2), None), np.ones(1), np.array([1]), None, numbers)[0]
         array([1. , 0.5])
@@ -202,7 +205,7 @@ def replacement_segments(
     Returns:
         The new values and lengths.
 
-    Example:
+    Examples:
         >>> replacement_segments(np.array([5, 6, 7]), np.array([1, 2]), -1, Mask(0.5, seed=0))
         (array([ 5, -1]), array([1, 1]))
     """
@@ -223,7 +226,7 @@ def replacement_items(values: NDArray[Any], id: int, mask: Mask) -> NDArray[Any]
     Returns:
         A new array like `values`.
 
-    Example:
+    Examples:
         >>> replacement_items(np.array([5, 6, 7, 8]), -1, Mask(0.5, seed=0))
         array([ 5, -1, -1,  8])
     """

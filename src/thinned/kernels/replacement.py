@@ -42,7 +42,7 @@ def segments(
     Returns:
         The new values and lengths; `NEGATIVE` or `SUM` where the lengths do not describe the values.
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> segments(torch.tensor([5, 6, 7]), torch.tensor([1, 2]), -1, rate(0.5), seed=0, stream=0)
         (tensor([ 5, -1]), tensor([1, 1]))
@@ -76,13 +76,17 @@ def items(
     Args:
         values: ids.
         id: what a dropped one becomes.
-        rate, seed, stream, path, threads: as in `segments`.
+        rate: as in `segments`.
+        seed: likewise.
+        stream: likewise.
+        path: likewise.
+        threads: likewise.
         start: the mask's index of the first value.
 
     Returns:
         A new tensor like `values`.
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> items(torch.tensor([5, 6, 7, 8]), -1, rate(0.5), seed=0, stream=0)
         tensor([ 5, -1, -1,  8])
@@ -105,7 +109,7 @@ def by_mask(values: Tensor, lengths: Tensor, id: int, keep: Tensor) -> tuple[Ten
     Returns:
         As `segments`.
 
-    Example:
+    Examples:
         >>> by_mask(torch.tensor([5, 6, 7]), torch.tensor([1, 2]), -1, torch.tensor([False, True]))
         (tensor([-1,  6,  7]), tensor([1, 2]))
     """
@@ -132,7 +136,7 @@ def lengths_fault(lengths: Tensor, items: int) -> int:
     Returns:
         `NEGATIVE`, `SUM`, or 0.
 
-    Example:
+    Examples:
         >>> lengths_fault(torch.tensor([1, 2]), 4) == SUM
         True
     """

@@ -64,7 +64,7 @@ def row_major(place: Layout) -> bool:
     Returns:
         True for a whole mask, and for whole rows of one.
 
-    Example:
+    Examples:
         >>> row_major(layout((2, 3), (), Window((4, 3), (2, 0))))
         True
     """
@@ -90,7 +90,7 @@ def keep(place: Layout, rate: Rate, seed: Word, stream: Word, device: torch.devi
     Returns:
         bool tensor of shape `place.extent`.
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> keep(layout((4,), (), None), rate(0.5), 0, 0, torch.device("cpu"))
         tensor([ True, False, False,  True])
@@ -130,7 +130,7 @@ def dropout(
     Returns:
         A new tensor of the same shape, dtype and memory format.
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> dropout(torch.ones(4), rate(0.5), seed=0, stream=0)
         tensor([2., 0., 0., 2.])
@@ -153,7 +153,7 @@ def index(
     Returns:
         int64 tensor of `shape`, with 1 at shared axes.
 
-    Example:
+    Examples:
         >>> index((2, 3), (), None, torch.device("cpu"))
         tensor([[0, 1, 2],
                 [3, 4, 5]])
@@ -186,7 +186,7 @@ def normal(index: Tensor, seed: Word, stream: Word) -> Tensor:
     Returns:
         float64 tensor like `index`.
 
-    Example:
+    Examples:
         >>> normal(torch.tensor([0]), 0, 0)
         tensor([1.3280], dtype=torch.float64)
     """
@@ -210,7 +210,7 @@ def words(index: Tensor, seed: Word, stream: Word) -> Tensor:
     Returns:
         int64 tensor like `index`, each below 2**32.
 
-    Example:
+    Examples:
         >>> words(torch.tensor([0]), 0, 0)
         tensor([1601156873])
     """
@@ -228,7 +228,7 @@ def select(input: Tensor, keep: Tensor, scale: float) -> Tensor:
     Returns:
         A new tensor like `input`.
 
-    Example:
+    Examples:
         >>> select(torch.tensor([-1.0, float("inf")]), torch.tensor([True, False]), 2.0)
         tensor([-2.,  0.])
     """
@@ -262,7 +262,7 @@ def gather(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tenso
     Returns:
         Tensor of shape (rows, columns), or (rows,).
 
-    Example:
+    Examples:
         >>> gather(torch.arange(6.0).view(2, 3), torch.tensor([1]), torch.tensor([0, 2]))
         tensor([[3., 5.]])
     """
@@ -275,9 +275,10 @@ def scatter_add(matrix: Tensor, block: Tensor, rows: Tensor | None, columns: Ten
     Args:
         matrix: tensor of one or two axes.
         block: what to add.
-        rows, columns: as for `gather`.
+        rows: as for `gather`.
+        columns: likewise.
 
-    Example:
+    Examples:
         >>> vector = torch.zeros(3)
         >>> scatter_add(vector, torch.ones(1), torch.tensor([1]), None)
         >>> vector
@@ -305,10 +306,11 @@ def sgd(
         parameter: tensor of one or two axes.
         momentum: like the parameter; None for SGD without.
         gradient: block of the submatrix's gradient.
-        rows, columns: as for `gather`.
+        rows: as for `gather`.
+        columns: likewise.
         step: the numbers.
 
-    Example:
+    Examples:
         >>> parameter = torch.ones(3)
         >>> sgd(parameter, None, torch.ones(1), torch.tensor([1]), None, SgdStep(lr=0.5))
         >>> parameter
@@ -341,10 +343,11 @@ def adam(
         parameter: tensor of one or two axes.
         moments: the first, the second, and the largest second ones so far (None without), like the parameter.
         gradient: block of the submatrix's gradient.
-        rows, columns: as for `gather`.
+        rows: as for `gather`.
+        columns: likewise.
         step: the numbers.
 
-    Example:
+    Examples:
         >>> parameter, moments = torch.ones(3), (torch.zeros(3), torch.zeros(3), None)
         >>> numbers = AdamStep(0.5, 0.9, 0.999, 0.0, 0.0, correction1=1 - 0.9, correction2=1 - 0.999)
         >>> adam(parameter, moments, torch.ones(1), torch.tensor([1]), None, numbers)
@@ -384,7 +387,7 @@ def keep_at(index: Tensor, rate: Rate, seed: Word, stream: Word) -> Tensor:
     Returns:
         bool tensor of the shape of `index`.
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> keep_at(torch.tensor([3, 0, 1]), rate(0.5), 0, 0)
         tensor([ True,  True, False])

@@ -25,7 +25,7 @@ class Checkpoints:
         folder: where they are; made if it is not there.
         keep: how many are kept, besides the best.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     checkpoints = Checkpoints(Path(folder), keep=2)
@@ -121,7 +121,7 @@ def unpacked(data: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         DataError: it is damaged, or no checkpoint of this version.
 
-    Example:
+    Examples:
         >>> unpacked(packed({"steps": 3}), "a file")["steps"]
         3
         >>> unpacked(b"abc", "a file")

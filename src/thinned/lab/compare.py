@@ -50,7 +50,7 @@ class Settings:
     Raises:
         RangeError, KindError: a setting that cannot be run.
 
-    Example:
+    Examples:
         >>> Settings(methods=("none", "torch"), p=1.5)
         Traceback (most recent call last):
         ...
@@ -118,7 +118,7 @@ def run(
         RangeError: the data have no classes, the networks do not fit in memory, or the name is taken.
         MissingExtraError: the report cannot be drawn.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from thinned.data import load
         >>> settings = Settings(methods=("none",), hidden=(8,), seeds=(0,), recipe=Recipe(epochs=1))

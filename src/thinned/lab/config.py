@@ -30,8 +30,11 @@ class DataSettings:
         name: a name that `thinned.data` makes, or a path that it reads.
         examples: to train on, of artificial data alone; None for as many as it has by default.
         validation: share of the training part that is put aside, to stop early and to find the best epoch.
+        standardise: whether features, and the numbers of a regression, get mean 0 and standard deviation 1, by those of
+            the training part.
+        steps: words of one example of a text.
 
-    Example:
+    Examples:
         >>> DataSettings(validation=1.5)
         Traceback (most recent call last):
         ...
@@ -41,12 +44,15 @@ class DataSettings:
     name: str = "digits"
     examples: int | None = None
     validation: float = 0.1
+    standardise: bool = False
+    steps: int = 64
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation < 1:
             raise RangeError(f"`validation` must be in [0, 1), but got validation={self.validation!r}.")
         if self.examples is not None:
             _check.positive(self.examples, "examples")
+        _check.positive(self.steps, "steps")
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class RunSettings:
 class Config:
     """All settings of a run, one section each for data, model, dropout, training, penalties and the run itself.
 
-    Example:
+    Examples:
         >>> config = Config.of({"model": {"hidden": [800, 800]}, "dropout": {"kind": "gaussian", "p": 0.3}})
         >>> config.model.hidden, config.dropout.kind
         ((800, 800), 'gaussian')
@@ -197,7 +203,7 @@ def read(path: Path | None, flags: Mapping[str, Any] | None = None) -> Config:
     Raises:
         RangeError, KindError: the file is no TOML, or as for `Config.of`.
 
-    Example:
+    Examples:
         >>> read(None, {"model.hidden": "32,16", "training.epochs": 3}).model.hidden
         (32, 16)
     """
@@ -240,7 +246,7 @@ def names() -> list[str]:
     Returns:
         As ``"training.lr"``.
 
-    Example:
+    Examples:
         >>> "training.lr" in names()
         True
     """

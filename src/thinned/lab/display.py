@@ -25,7 +25,7 @@ class Progress:
         console: where.
         settings: what is compared.
 
-    Example:
+    Examples:
         >>> from thinned.lab.recipe import Recipe
         >>> settings = Settings(methods=("none",), seeds=(7,), recipe=Recipe(epochs=2))
         >>> with Progress(Console(force_terminal=False), settings) as show:
@@ -99,11 +99,11 @@ class TrainProgress:
     Args:
         console: where.
 
-    Example:
+    Examples:
         >>> from thinned.lab.examples import load, parts
         >>> record = Record("standard", 0, 1, 0.5, 0.0, 1.5, validation_loss=0.25, validation_error=0.125, gap=0.05)
         >>> with TrainProgress(Console(force_terminal=False)) as show:
-        ...     show.begin(Config.of({"training": {"epochs": 2}}), parts(load("digits"), 0.5, flat=True), epoch=0)
+        ...     show.begin(Config.of({"training": {"epochs": 2}}), parts(load("digits"), 0.5), epoch=0)
         ...     show.epoch(record)
         719 examples of digits to train on, 719 to validate, 359 to test
         epoch 1 of 2: training loss 0.5, validation loss 0.25, error 12.50 %, gap 0.05
@@ -112,6 +112,7 @@ class TrainProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._epochs, self._done, self._drawn = 1, 0, 0.0
+        self.numbers = False  # whether numbers are predicted, and not classes
         self._bar = progress.Progress(
             progress.TextColumn("epoch {task.fields[epoch]}"),
             progress.BarColumn(),
@@ -141,6 +142,7 @@ class TrainProgress:
             epoch: how many are done.
         """
         self._epochs, self._done = config.training.epochs, epoch
+        self.numbers = parts.train.targets.is_floating_point()
         self._bar.update(self._task, total=self._epochs, completed=epoch, epoch=f"{epoch + 1} of {self._epochs}")
         validated = f", {len(parts.validation):,} to validate" if len(parts.validation) else ""
         self.say(f"{len(parts.train):,} examples of {parts.name} to train on{validated}, {len(parts.test):,} to test")
@@ -167,7 +169,9 @@ class TrainProgress:
         """
         told = f"training loss {record.train_loss:.4g}"
         if record.validation_loss is not None and record.validation_error is not None and record.gap is not None:
-            told += f", validation loss {record.validation_loss:.4g}, error {100 * record.validation_error:.2f} %"
+            told += (
+                f", validation loss {record.validation_loss:.4g}, error {_error(record.validation_error, self.numbers)}"
+            )
             told += f", gap {record.gap:.2g}"
         self._done = record.epoch
         following = min(record.epoch + 1, self._epochs)
@@ -187,17 +191,22 @@ class TrainProgress:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def outcome(console: Console, found: Outcome) -> None:
+def _error(error: float, numbers: bool) -> str:
+    return f"{error:.4g}" if numbers else f"{100 * error:.2f} %"
+
+
+def outcome(console: Console, found: Outcome, numbers: bool = False) -> None:
     """Print what a run of training found.
 
     Args:
         console: where.
         found: that.
+        numbers: whether numbers are predicted, and the error is the root of the mean squared error.
     """
     early = ", stopped early" if found.stopped_early else ""
     console.print(f"{found.epochs} epochs{early}, {found.seconds:.1f} s of training; best: epoch {found.best_epoch}")
     table = Table()
-    for heading in ("part", "loss", "error, %"):
+    for heading in ("part", "loss", "error"):
         table.add_column(heading, justify="left" if heading == "part" else "right")
     rows = {
         "validation": (found.validation_loss, found.validation_error),
@@ -205,7 +214,7 @@ def outcome(console: Console, found: Outcome) -> None:
     }
     for part, (loss, error) in rows.items():
         if loss is not None and error is not None:
-            table.add_row(part, f"{loss:.4g}", f"{100 * error:.2f}")
+            table.add_row(part, f"{loss:.4g}", _error(error, numbers))
     console.print(table)
 
 

@@ -28,7 +28,7 @@ class Job:
         size: how many processes there are.
         device: where this process computes.
 
-    Example:
+    Examples:
         >>> [Job(rank, 4).rows(10) for rank in range(4)]
         [(0, 2), (2, 5), (5, 7), (7, 10)]
     """
@@ -170,7 +170,7 @@ def job() -> Iterator[Job]:
     Yields:
         The job, on the CPU, which is over when the `with` is left.
 
-    Example:
+    Examples:
         >>> with job() as alone:
         ...     alone.size
         1

@@ -128,7 +128,7 @@ class DropoutSettings:
     Raises:
         RangeError, KindError: an unknown name, a rate outside [0, 1].
 
-    Example:
+    Examples:
         >>> DropoutSettings(kind="gausian")
         Traceback (most recent call last):
         ...
@@ -184,7 +184,7 @@ kind='gausian'.
         Raises:
             RangeError: the settings name another number of layers.
 
-        Example:
+        Examples:
             >>> DropoutSettings(p=(0.2, 0.5)).hidden(2)
             [('standard', 0.2), ('standard', 0.5)]
         """
@@ -229,7 +229,7 @@ def make(
     Raises:
         RangeError, KindError: the kind does not fit there, or does not take the options.
 
-    Example:
+    Examples:
         >>> make("gaussian", 0.25, 8, 100, {}, ["elements"], "a hidden layer")
         GaussianDropout(p=0.25, inplace=False)
     """

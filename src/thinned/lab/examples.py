@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from thinned import data
-from thinned._errors import RangeError
+from thinned._errors import KindError, RangeError
 from thinned.data import Dataset, Split
 from thinned.keys import site_seed
 
@@ -41,7 +41,7 @@ class Bags(NamedTuple):
         Returns:
             Their features.
 
-        Example:
+        Examples:
             >>> bags = Bags(torch.tensor([7, 8, 9]), torch.tensor([0, 2, 2]))
             >>> bags.pick(torch.tensor([2, 0]))
             Bags(ids=tensor([9, 7, 8]), offsets=tensor([0, 1]), weights=None)
@@ -81,9 +81,9 @@ class Examples:
     Attributes:
         inputs: float32, shape (examples, ...); or int64 ids of words, shape (examples, steps); or sparse features.
         targets: int64 classes, shape (examples,), or the next words, shape (examples, steps); or float32 numbers, shape
-            (examples, outputs).
+            (examples,).
 
-    Example:
+    Examples:
         >>> from thinned.data import load
         >>> examples = Examples.of(load("digits").train)
         >>> examples.inputs.shape, examples.head(100).inputs.shape
@@ -104,6 +104,12 @@ class Examples:
         Returns:
             The same numbers.
         """
+        if isinstance(split.inputs, data.Sparse):
+            ids, offsets, weights = map(
+                torch.from_numpy, (split.inputs.ids, split.inputs.offsets, split.inputs.weights)
+            )
+            bags = Bags(ids, offsets[:-1], None if bool((weights == 1).all()) else weights)
+            return cls(bags, torch.from_numpy(split.targets))
         inputs = torch.from_numpy(split.inputs)
         if inputs.is_floating_point():
             inputs = inputs.flatten(1) if flat else inputs.unsqueeze(1) if inputs.dim() == 3 else inputs
@@ -200,7 +206,7 @@ def load(name: str, examples: int | None = None) -> Dataset:
         RangeError: `examples` for other data.
         DataError: there are no such data, or they are damaged.
 
-    Example:
+    Examples:
         >>> load("digits").classes
         10
     """
@@ -208,46 +214,44 @@ def load(name: str, examples: int | None = None) -> Dataset:
         if name != "artificial":
             raise RangeError(f"`examples` must be left out except for artificial data, but got examples={examples}.")
         return data.artificial.make(examples)
-    return data.load(name) if name in data.MADE else data.read(name)
+    return data.load(name)
 
 
-def parts(source: Dataset, validation: float, flat: bool) -> Parts:
-    """Make tensors of a data set, and put a part of the training examples aside.
+def parts(source: Dataset, validation: float, kind: str = "mlp", steps: int = 64) -> Parts:
+    """Make tensors of a data set, in the form that a network takes, and put a part of the training examples aside.
 
     Which ones does not depend on the seed of a run, so that runs with several seeds are judged alike.
 
     Args:
         source: the data set.
-        validation: share of the training examples that is put aside.
-        flat: as for `Examples.of`.
+        validation: share of the training examples that is put aside; 0 for none.
+        kind: of the network, as in `thinned.lab.models.ModelSettings`.
+        steps: of text: words of one example.
 
     Returns:
         The three parts.
 
     Raises:
-        RangeError: the share leaves nothing to train on, or nothing to validate on.
+        RangeError, KindError: the share leaves a part without examples, or the network takes other data.
 
-    Example:
-        >>> made = parts(load("digits"), 0.25, flat=False)
+    Examples:
+        >>> made = parts(load("digits"), 0.25, "convnet")
         >>> len(made.train), len(made.validation), made.shape.inputs
         (1079, 359, (1, 8, 8))
     """
-    train, test = Examples.of(source.train, flat), Examples.of(source.test, flat)
-    aside = int(validation * len(train))
-    if validation and not 0 < aside < len(train):
-        raise RangeError(
-            f"`validation` must leave examples in both parts of {len(train)}, but got validation={validation}."
-        )
-    chosen = order(SPLIT_SEED, 0, len(train), "validation") if aside else torch.arange(len(train))
-    rest = chosen[aside:].sort().values
-    learned = train.pick(rest) if aside else train
-    shape = Shape(
-        inputs=tuple(train.inputs.shape[1:]),
-        outputs=source.classes,
-        examples=len(learned),
-        text=not train.inputs.is_floating_point(),
-    )
-    return Parts(source.name, source.note, learned, train.pick(chosen[:aside].sort().values), test, shape)
+    sparse = isinstance(source.train.inputs, data.Sparse)
+    if kind == "sparse" and not sparse:
+        raise KindError(f"The model sparse must have sparse features, but those of {source.name} are dense.")
+    if kind != "sparse":
+        source = source.dense()
+    splits = [*(data.validation(source, validation) if validation else (source.train, source.train[:0])), source.test]
+    text = source.task == "text"
+    if text:
+        splits = [data.windows(split, steps) if len(split.targets) else split for split in splits]
+    train, aside, test = (Examples.of(split, flat=kind == "mlp") for split in splits)
+    features = (source.train.inputs.features,) if kind == "sparse" else tuple(train.inputs.shape[1:])
+    shape = Shape(features, source.outputs, len(train), text)
+    return Parts(source.name, source.note, train, aside, test, shape)
 
 
 def order(seed: int, epoch: int, count: int, what: str = "order") -> Tensor:
@@ -262,7 +266,7 @@ def order(seed: int, epoch: int, count: int, what: str = "order") -> Tensor:
     Returns:
         int64 tensor of shape (count,), each number once.
 
-    Example:
+    Examples:
         >>> order(0, 3, 5).tolist() == order(0, 3, 5).tolist() != order(0, 4, 5).tolist()
         True
     """
@@ -278,7 +282,7 @@ def fingerprint(examples: Examples) -> str:
     Returns:
         64 hexadecimal digits.
 
-    Example:
+    Examples:
         >>> one, two = (Examples(torch.zeros(2, 3), torch.tensor([0, last])) for last in (0, 1))
         >>> fingerprint(one) == fingerprint(one), fingerprint(one) == fingerprint(two)
         (True, False)

@@ -29,7 +29,7 @@ def curves(methods: Sequence[str], done: Sequence[Record], label: str, value: Ca
     Returns:
         A matplotlib figure.
 
-    Example:
+    Examples:
         >>> done = [Record("none", 0, epoch, 1 / epoch, 0.5, 1.5) for epoch in (1, 2, 3)]
         >>> figure = curves(["none"], done, "training loss", lambda record: record.train_loss)
         >>> figure.axes[0].get_ylabel()
@@ -69,7 +69,7 @@ def times(methods: Sequence[str], done: Sequence[Record]) -> Any:
     Returns:
         A matplotlib figure.
 
-    Example:
+    Examples:
         >>> figure = times(["none"], [Record("none", 0, 1, 0.5, 0.5, seconds=1.5)])
         >>> figure.axes[0].get_xlabel()
         'seconds per epoch'
@@ -99,7 +99,7 @@ def beyond(methods: Sequence[str], done: Sequence[Record]) -> int:
     Returns:
         How many epochs took longer than the axis shows.
 
-    Example:
+    Examples:
         >>> beyond(["none"], [Record("none", 0, 1, 0.5, 0.5, seconds) for seconds in (1.0, 1.0, 9.0)])
         1
     """
@@ -117,7 +117,7 @@ def svg(figure: Any, prefix: str, description: str) -> str:
     Returns:
         The element, from its opening tag to its closing tag.
 
-    Example:
+    Examples:
         >>> figure = times(["none"], [Record("none", 0, 1, 0.5, 0.5, seconds=1.5)])
         >>> svg(figure, "first-", "Times").partition("xmlns")[0]
         '<svg role="img" aria-label="Times" '

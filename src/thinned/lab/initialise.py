@@ -22,7 +22,7 @@ def initialise(model: nn.Module, name: str, activation: str = "relu", scale: flo
         activation: name of the activation, by which ``"glorot"`` and ``"orthogonal"`` keep the variance.
         scale: half the width of ``"uniform"``, standard deviation of ``"normal"``.
 
-    Example:
+    Examples:
         >>> layer = nn.Linear(100, 100)
         >>> initialise(layer, "normal", scale=0.5)
         >>> bool(layer.bias.any()), 0.45 < layer.weight.std().item() < 0.55

@@ -20,7 +20,7 @@ def threads_for(weights: int, rows: int) -> int:
     Returns:
         No more than torch has now.
 
-    Example:
+    Examples:
         >>> threads_for(1000, 10)
         1
     """

@@ -62,7 +62,7 @@ class ModelSettings:
     Raises:
         RangeError, KindError: an unknown name, a width that no machine has.
 
-    Example:
+    Examples:
         >>> ModelSettings(kind="convnet").hidden
         (128,)
     """
@@ -161,7 +161,7 @@ def method(name: str) -> Method:
     Raises:
         RangeError: there is none of that name.
 
-    Example:
+    Examples:
         >>> method("none").sentence
         'The same network without dropout.'
     """
@@ -199,7 +199,7 @@ def network(
     Raises:
         RangeError: there is no method of that name.
 
-    Example:
+    Examples:
         >>> model = network("torch", 64, [16], 10, p=0.5, input_p=0.2)
         >>> [type(layer).__name__ for layer in model]
         ['Dropout', 'Linear', 'ReLU', 'Dropout', 'Linear']
@@ -223,7 +223,7 @@ def build(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> nn
     Raises:
         RangeError, KindError: settings that do not go together, or not with the data.
 
-    Example:
+    Examples:
         >>> settings = ModelSettings(hidden=(16,), norm="batch", activation="tanh")
         >>> model = build(settings, DropoutSettings("gaussian", 0.25), Shape((64,), 10))
         >>> [type(layer).__name__ for layer in model]

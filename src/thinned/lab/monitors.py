@@ -43,7 +43,7 @@ def look(model: nn.Module, activations: Sequence[type[nn.Module]], probe: Exampl
     Returns:
         What was seen.
 
-    Example:
+    Examples:
         >>> layer = nn.Linear(1, 2, bias=False)
         >>> _ = layer.weight.data.copy_(torch.tensor([[1.0], [-1.0]]))
         >>> seen = look(nn.Sequential(layer, nn.ReLU()), [nn.ReLU], Examples(torch.ones(4, 1), torch.zeros(4)))
@@ -89,7 +89,7 @@ def by_unit(output: Tensor) -> Tensor:
         Shape (examples, units): channels count as units; of each example's places, or steps, one is taken, another one
         for the next example.
 
-    Example:
+    Examples:
         >>> by_unit(torch.zeros(4, 3, 5, 5)).shape
         torch.Size([4, 3])
     """
@@ -110,7 +110,7 @@ def co_adaptation(units: Tensor) -> float:
     Returns:
         A number in [0, 1]; 0 where fewer than two units vary.
 
-    Example:
+    Examples:
         >>> co_adaptation(torch.tensor([[1.0, -2.0], [2.0, -4.0], [4.0, -8.0]]))
         1.0
 

@@ -100,7 +100,7 @@ class Recipe:
     Raises:
         RangeError, KindError: a value that training cannot work with.
 
-    Example:
+    Examples:
         >>> recipe = Recipe(epochs=4, lr=0.1, schedule="exponential", final_lr_share=0.0625)
         >>> [recipe.lr_at(epoch) for epoch in range(4)]
         [0.1, 0.05, 0.025, 0.0125]

@@ -84,7 +84,7 @@ class Journal:
     Raises:
         RangeError: another process has it open.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "records.jsonl")
@@ -169,7 +169,7 @@ def create(root: Path, name: str | None, kind: str) -> Path:
     Raises:
         RangeError: the name cannot be that of a folder or is taken, or nothing can be written there.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as root:
         ...     create(Path(root), "first", "compare").name
@@ -202,7 +202,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         path: the file.
         data: all of it.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_bytes(Path(folder, "a"), b"whole")
@@ -234,7 +234,7 @@ def write_text(path: Path, text: str) -> None:
         path: the file.
         text: all of it.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_text(Path(folder, "a"), "whole")
@@ -251,7 +251,7 @@ def write_json(path: Path, value: Any) -> None:
         path: the file.
         value: dictionaries, lists, strings and numbers; a number that is nan or infinite becomes null.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_json(Path(folder, "a"), {"loss": math.inf, "seeds": (0, 1)})
@@ -267,7 +267,7 @@ def environment() -> dict[str, str | int]:
     Returns:
         Versions, machine, and the number of threads.
 
-    Example:
+    Examples:
         >>> environment()["threads"] == torch.get_num_threads()
         True
     """

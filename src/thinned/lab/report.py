@@ -67,7 +67,7 @@ def headings(summary: Summary) -> list[str]:
     Returns:
         As many as `cells` gives for a row.
 
-    Example:
+    Examples:
         >>> headings(Summary("runs/first", (), reference="torch", epoch=0, seeds=(), interrupted=False))[3]
         'speed vs torch'
     """
@@ -84,7 +84,7 @@ def cells(row: Row, plus_minus: str = "±") -> list[str]:
     Returns:
         One text for each heading; a dash where nothing was measured.
 
-    Example:
+    Examples:
         >>> cells(Row("none", "", (0.02, 0.03), 0.025, 0.007, 1.5, 3.0, speed=None, bytes_kept=104, diverged=False))
         ['none', '2.50 ± 0.70', '1.500', '-', '104 B']
     """
@@ -108,7 +108,7 @@ def notes(summary: Summary, epochs: int) -> list[str]:
     Returns:
         Sentences, warnings first.
 
-    Example:
+    Examples:
         >>> notes(Summary("runs/first", (), reference="torch", epoch=3, seeds=(), interrupted=True), epochs=10)
         ['Stopped early, after epoch 3 of 10; the table holds what was done by then.']
     """
@@ -135,7 +135,7 @@ def size(count: float) -> str:
     Returns:
         Three digits and a unit.
 
-    Example:
+    Examples:
         >>> size(104), size(2_487_204)
         ('104 B', '2.37 MiB')
     """

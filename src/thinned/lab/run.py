@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from thinned._errors import DataError, ThinnedError
-from thinned.data import Dataset
+from thinned.data import Dataset, standardise
 from thinned.lab import examples, machine, models, records
 from thinned.lab.checkpoint import unpacked
 from thinned.lab.config import Config
@@ -59,7 +59,7 @@ def start(
         InterruptedRunError: it was stopped.
         StorageError: nothing more can be written.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> config = Config.of({"model": {"hidden": [8]}, "training": {"epochs": 1}})
         >>> with tempfile.TemporaryDirectory() as root:
@@ -134,7 +134,9 @@ def restored(path: str | PathLike[str]) -> tuple[nn.Module, Config]:
 
 
 def _parts(config: Config, source: Dataset) -> Parts:
-    return examples.parts(source, config.data.validation, flat=config.model.kind == "mlp")
+    if config.data.standardise:
+        source = standardise(source)
+    return examples.parts(source, config.data.validation, config.model.kind, config.data.steps)
 
 
 def _with_threads(config: Config, shape: Shape) -> Config:

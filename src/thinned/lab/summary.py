@@ -82,7 +82,7 @@ def summarise(
     Returns:
         The table. Only epochs that all methods reached are compared, so that all are judged after as much training.
 
-    Example:
+    Examples:
         >>> done = [Record("none", 0, 1, 0.5, 0.25, 2.0), Record("torch", 0, 1, 0.5, 0.125, 3.0)]
         >>> summary = summarise(["none", "torch"], [0], done, kept={}, folder=Path("runs/first"))
         >>> [(row.method, row.test_error, row.speed) for row in summary.rows]

@@ -41,7 +41,7 @@ class Trainer:
         job: the processes that share the batches.
         precision: ``"float32"``, or ``"bfloat16"`` for torch's automatic mixed precision.
 
-    Example:
+    Examples:
         >>> trainer = Trainer(lambda: nn.Linear(4, 2), Recipe(batch_size=8), seed=0)
         >>> examples = Examples(torch.ones(20, 4), torch.zeros(20, dtype=torch.int64))
         >>> loss, seconds = trainer.epoch(examples)
@@ -249,7 +249,7 @@ def loss_of(outputs: Tensor, targets: Tensor) -> Tensor:
     Returns:
         Mean cross-entropy, or mean squared error.
 
-    Example:
+    Examples:
         >>> loss_of(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
         tensor(0.6931)
     """
@@ -284,7 +284,7 @@ def measure(model: nn.Module, examples: Examples, job: Job | None = None) -> Mea
     Returns:
         The same in each process.
 
-    Example:
+    Examples:
         >>> measure(nn.Identity(), Examples(torch.eye(2), torch.tensor([0, 0]))).error
         0.5
     """
@@ -315,7 +315,7 @@ def test_error(model: nn.Module, test: Examples) -> float:
     Returns:
         A number in [0, 1]. An output that is nan counts as wrong.
 
-    Example:
+    Examples:
         >>> test_error(nn.Identity(), Examples(torch.eye(2), torch.tensor([0, 0])))
         0.5
     """
@@ -335,7 +335,7 @@ def bytes_kept(model: nn.Module, batch: Examples) -> int:
     Returns:
         Number of bytes.
 
-    Example:
+    Examples:
         ReLU keeps its output, 2 x 3 float32 numbers; the loss keeps as many, and one number more:
 
         >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())

@@ -4,7 +4,9 @@ from thinned.nn.alpha import AlphaDropout as AlphaDropout
 from thinned.nn.alpha import FeatureAlphaDropout as FeatureAlphaDropout
 from thinned.nn.attention import MultiheadAttention as MultiheadAttention
 from thinned.nn.bayes import ConcreteDropout as ConcreteDropout
+from thinned.nn.bayes import SparseVariationalConv1d as SparseVariationalConv1d
 from thinned.nn.bayes import SparseVariationalConv2d as SparseVariationalConv2d
+from thinned.nn.bayes import SparseVariationalConv3d as SparseVariationalConv3d
 from thinned.nn.bayes import SparseVariationalLinear as SparseVariationalLinear
 from thinned.nn.bayes import VariationalDropout as VariationalDropout
 from thinned.nn.bayes import kl_divergence as kl_divergence
@@ -66,7 +68,9 @@ __all__ = [
     "ReplacementDropout",
     "SparseDropoutWithReplacement",
     "SparseItemwiseDropoutWithReplacement",
+    "SparseVariationalConv1d",
     "SparseVariationalConv2d",
+    "SparseVariationalConv3d",
     "SparseVariationalLinear",
     "StochasticDepth",
     "VariationalDropout",

@@ -20,7 +20,7 @@ class AlphaDropout(Site, torch.nn.AlphaDropout):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1].
 
-    Example:
+    Examples:
         >>> thinned.nn.AlphaDropout(0.25)
         AlphaDropout(p=0.25, inplace=False)
 
@@ -54,7 +54,7 @@ class FeatureAlphaDropout(Site, torch.nn.FeatureAlphaDropout):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1].
 
-    Example:
+    Examples:
         >>> thinned.nn.FeatureAlphaDropout(0.25)
         FeatureAlphaDropout(p=0.25, inplace=False)
 

@@ -21,12 +21,19 @@ class MultiheadAttention(Site, torch.nn.MultiheadAttention):
         embed_dim: width of the model.
         num_heads: number of heads, which divides `embed_dim`.
         dropout: probability of an attention weight to be dropped, in [0, 1]; can be assigned later, also as `p`.
-        bias, add_bias_kv, add_zero_attn, kdim, vdim, batch_first, device, dtype: as torch's.
+        bias: as torch's.
+        add_bias_kv: likewise.
+        add_zero_attn: likewise.
+        kdim: likewise.
+        vdim: likewise.
+        batch_first: likewise.
+        device: likewise.
+        dtype: likewise.
 
     Raises:
         ValueError, TypeError: `dropout` is not a number in [0, 1].
 
-    Example:
+    Examples:
         >>> layer = thinned.nn.MultiheadAttention(8, 2, dropout=0.1, batch_first=True)
         >>> x = torch.ones(3, 5, 8)
         >>> output, weights = layer(x, x, x)
@@ -83,7 +90,8 @@ class MultiheadAttention(Site, torch.nn.MultiheadAttention):
 
         Args:
             query: tensor of shape (L, E), (L, N, E), or (N, L, E) with `batch_first`.
-            key, value: the same with S instead of L, and `kdim` and `vdim` instead of E.
+            key: the same with S instead of L, and `kdim` and `vdim` instead of E.
+            value: likewise.
             key_padding_mask: bool (true = ignore) or floating (added), of shape (S,) or (N, S).
             need_weights: whether to return the attention weights.
             attn_mask: bool (true = ignore) or floating, of shape (L, S) or (N * num_heads, L, S).

@@ -23,7 +23,7 @@ def kl_divergence(model: torch.nn.Module) -> Tensor:
     Returns:
         0-dim tensor; 0 if there are none.
 
-    Example:
+    Examples:
         >>> model = torch.nn.Sequential(thinned.nn.VariationalDropout(alpha=0.5), torch.nn.Linear(2, 2))
         >>> bool(thinned.nn.kl_divergence(model) > 0)
         True
@@ -44,7 +44,7 @@ class VariationalDropout(Site, torch.nn.Module):
     Raises:
         ValueError, TypeError: `alpha` is outside (0, 1], `features` is not a positive integer.
 
-    Example:
+    Examples:
         >>> layer = thinned.nn.VariationalDropout(3, alpha=0.25)
         >>> layer
         VariationalDropout(features=3)
@@ -186,10 +186,14 @@ class SparseVariationalLinear(_SparseVariational, torch.nn.Linear):
     epochs. `sparse_weight()` is what remains.
 
     Args:
-        in_features, out_features, bias, device, dtype: as for `torch.nn.Linear`.
+        in_features: as for `torch.nn.Linear`.
+        out_features: likewise.
+        bias: likewise.
+        device: likewise.
+        dtype: likewise.
         threshold: weights of a larger log alpha are taken as 0 in eval mode; 3 is a dropout rate of 0.95.
 
-    Example:
+    Examples:
         >>> layer = thinned.nn.SparseVariationalLinear(4, 2)
         >>> layer.sparse_weight().shape, layer.kept.all()
         (torch.Size([2, 4]), tensor(True))
@@ -214,14 +218,41 @@ class SparseVariationalLinear(_SparseVariational, torch.nn.Linear):
         return torch.nn.functional.linear(input, weight, bias)
 
 
-class SparseVariationalConv2d(_SparseVariational, torch.nn.Conv2d):
+class _SparseVariationalConv(_SparseVariational):
+    def __init__(self, *arguments: Any, threshold: float = 3.0, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._set(threshold)
+
+    def _apply_weight(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return self._conv_forward(input, weight, bias)  # type: ignore[attr-defined, no-any-return]
+
+
+class SparseVariationalConv1d(_SparseVariationalConv, torch.nn.Conv1d):
+    """A 1d convolution with a learned noise on each weight; weights that are all noise are pruned.
+
+    Args:
+        arguments: as for `torch.nn.Conv1d`.
+        options: likewise.
+        threshold: as for `SparseVariationalLinear`.
+
+    Examples:
+        >>> layer = thinned.nn.SparseVariationalConv1d(2, 4, 3)
+        >>> layer(torch.ones(1, 2, 5)).shape
+        torch.Size([1, 4, 3])
+
+    Source: Molchanov, Ashukha and Vetrov, "Variational dropout sparsifies deep neural networks", ICML 2017.
+    """
+
+
+class SparseVariationalConv2d(_SparseVariationalConv, torch.nn.Conv2d):
     """A 2d convolution with a learned noise on each weight; weights that are all noise are pruned.
 
     Args:
-        arguments, options: as for `torch.nn.Conv2d`.
+        arguments: as for `torch.nn.Conv2d`.
+        options: likewise.
         threshold: as for `SparseVariationalLinear`.
 
-    Example:
+    Examples:
         >>> layer = thinned.nn.SparseVariationalConv2d(2, 4, 3)
         >>> layer(torch.ones(1, 2, 5, 5)).shape
         torch.Size([1, 4, 3, 3])
@@ -229,13 +260,22 @@ class SparseVariationalConv2d(_SparseVariational, torch.nn.Conv2d):
     Source: Molchanov, Ashukha and Vetrov, "Variational dropout sparsifies deep neural networks", ICML 2017.
     """
 
-    def __init__(self, *arguments: Any, threshold: float = 3.0, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._set(threshold)
 
-    def _apply_weight(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        output: Tensor = self._conv_forward(input, weight, bias)
-        return output
+class SparseVariationalConv3d(_SparseVariationalConv, torch.nn.Conv3d):
+    """A 3d convolution with a learned noise on each weight; weights that are all noise are pruned.
+
+    Args:
+        arguments: as for `torch.nn.Conv3d`.
+        options: likewise.
+        threshold: as for `SparseVariationalLinear`.
+
+    Examples:
+        >>> layer = thinned.nn.SparseVariationalConv3d(2, 4, 3)
+        >>> layer(torch.ones(1, 2, 5, 5, 5)).shape
+        torch.Size([1, 4, 3, 3, 3])
+
+    Source: Molchanov, Ashukha and Vetrov, "Variational dropout sparsifies deep neural networks", ICML 2017.
+    """
 
 
 class ConcreteDropout(Site, torch.nn.Module):
@@ -255,7 +295,7 @@ class ConcreteDropout(Site, torch.nn.Module):
     Raises:
         ValueError, TypeError: `p` is outside (0, 1), the layer is of another kind, another number is not above 0.
 
-    Example:
+    Examples:
         >>> layer = thinned.nn.ConcreteDropout(torch.nn.Linear(4, 2), p=0.2, examples=1000)
         >>> round(layer.p, 6), bool(layer.penalty() != 0)
         (0.2, True)

@@ -70,7 +70,7 @@ class DropBlock1d(_DropBlock):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1]; a block size below 1; an unknown normalisation.
 
-    Example:
+    Examples:
         >>> thinned.nn.DropBlock1d(0.25)
         DropBlock1d(p=0.25, block_size=7, inplace=False)
 
@@ -94,7 +94,7 @@ class DropBlock2d(_DropBlock):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1]; a block size below 1; an unknown normalisation.
 
-    Example:
+    Examples:
         >>> thinned.nn.DropBlock2d(0.25)
         DropBlock2d(p=0.25, block_size=7, inplace=False)
 
@@ -118,7 +118,7 @@ class DropBlock3d(_DropBlock):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1]; a block size below 1; an unknown normalisation.
 
-    Example:
+    Examples:
         >>> thinned.nn.DropBlock3d(0.25)
         DropBlock3d(p=0.25, block_size=7, inplace=False)
 
@@ -138,7 +138,7 @@ class Cutout(Site, torch.nn.Module):
     Raises:
         ValueError, TypeError: an argument is not an integer of at least 1.
 
-    Example:
+    Examples:
         >>> thinned.nn.Cutout(8)
         Cutout(size=8, holes=1)
 

@@ -26,7 +26,7 @@ class Dropout(Site, torch.nn.Dropout):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1], the axes are not integers, or the mode is unknown.
 
-    Example:
+    Examples:
         >>> _ = torch.manual_seed(0)
         >>> layer = thinned.nn.Dropout(0.5)
         >>> layer
@@ -83,7 +83,7 @@ class Dropout1d(Site, torch.nn.Dropout1d):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1].
 
-    Example:
+    Examples:
         >>> thinned.nn.Dropout1d(0.25)
         Dropout1d(p=0.25, inplace=False)
 
@@ -118,7 +118,7 @@ class Dropout2d(Site, torch.nn.Dropout2d):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1].
 
-    Example:
+    Examples:
         >>> thinned.nn.Dropout2d(0.25)
         Dropout2d(p=0.25, inplace=False)
 
@@ -153,7 +153,7 @@ class Dropout3d(Site, torch.nn.Dropout3d):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1].
 
-    Example:
+    Examples:
         >>> thinned.nn.Dropout3d(0.25)
         Dropout3d(p=0.25, inplace=False)
 

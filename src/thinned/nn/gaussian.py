@@ -21,7 +21,7 @@ class GaussianDropout(Site, torch.nn.Module):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1), or the axes are not integers.
 
-    Example:
+    Examples:
         >>> thinned.nn.GaussianDropout(0.25)
         GaussianDropout(p=0.25, inplace=False)
 
@@ -73,7 +73,7 @@ class GaussianNoise(Site, torch.nn.Module):
     Raises:
         ValueError, TypeError: `std` is not a finite number of at least 0, or the axes are not integers.
 
-    Example:
+    Examples:
         >>> thinned.nn.GaussianNoise(0.25)
         GaussianNoise(std=0.25, inplace=False)
 
@@ -133,7 +133,7 @@ class ActivityRegularization(torch.nn.Module):
     Raises:
         ValueError, TypeError: a factor is not a finite number of at least 0.
 
-    Example:
+    Examples:
         >>> layer = thinned.nn.ActivityRegularization(l1=0.1)
         >>> y = layer(torch.tensor([3.0, -4.0]))
         >>> layer.penalty

@@ -18,7 +18,7 @@ class PatchDropout(Site, torch.nn.Module):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1], or the number of tokens is negative.
 
-    Example:
+    Examples:
         >>> thinned.nn.PatchDropout(0.25)(torch.ones(2, 1 + 16, 8)).shape
         torch.Size([2, 13, 8])
 

@@ -19,7 +19,7 @@ class DropPath(Site, torch.nn.Module):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1], or the mode is unknown.
 
-    Example:
+    Examples:
         >>> thinned.nn.DropPath(0.25)
         DropPath(p=0.25, mode=row)
 
@@ -66,7 +66,7 @@ class StochasticDepth(DropPath):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1], or the mode is unknown.
 
-    Example:
+    Examples:
         >>> thinned.nn.StochasticDepth(0.25, "batch")
         StochasticDepth(p=0.25, mode=batch)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from thinned import _check, functional, references
 from thinned._errors import KindError, RangeError
@@ -20,7 +21,7 @@ class Zoneout(Site, torch.nn.Module):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1].
 
-    Example:
+    Examples:
         >>> cell, zoneout = torch.nn.GRUCell(3, 4), thinned.nn.Zoneout(0.1)
         >>> state = torch.zeros(2, 4)
         >>> for x in torch.ones(5, 2, 3):
@@ -80,24 +81,35 @@ class _Fixed(torch.nn.RNNBase):
         return between or (self.recurrent.training and self.recurrent.p > 0)
 
     def _steps(
-        self, inputs: Tensor, state: tuple[Tensor, ...], suffix: str, mask: Tensor
+        self, inputs: Tensor, state: tuple[Tensor, ...], suffix: str, mask: Tensor, present: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Run one layer in one direction over inputs (T, N, features); return outputs and the last state."""
+        """Run one layer in one direction over inputs (T, N, features); return outputs and the last state.
+
+        `present` (T, N, 1) says where there is an input; elsewhere the state stays as it is. None: everywhere.
+        """
         weight, bias = getattr(self, f"weight_hh_{suffix}"), getattr(self, f"bias_hh_{suffix}", None)
         from_inputs = torch.nn.functional.linear(
             inputs, getattr(self, f"weight_ih_{suffix}"), getattr(self, f"bias_ih_{suffix}", None)
         )
         outputs = []
-        for x in from_inputs.unbind(0):
-            state = self._step(x, torch.nn.functional.linear(state[0] * mask, weight, bias), state)
+        for time, x in enumerate(from_inputs.unbind(0)):
+            new = self._step(x, torch.nn.functional.linear(state[0] * mask, weight, bias), state)
+            if present is not None:
+                new = tuple(torch.where(present[time], *parts) for parts in zip(new, state, strict=True))
+            state = new
             outputs.append(state[0])
         return torch.stack(outputs), state
 
     def _step(self, x: Tensor, h: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         raise NotImplementedError
 
-    def _masked(self, input: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Run all layers on (T, N, features), with states of shape (layers * directions, N, hidden)."""
+    def _masked(
+        self, input: Tensor, state: tuple[Tensor, ...] | None, parts: int, present: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run all layers on (T, N, features), with `parts` states of shape (layers * directions, N, hidden)."""
+        if state is None:
+            zeros = input.new_zeros(self.num_layers * (1 + self.bidirectional), input.shape[1], self.hidden_size)
+            state = (zeros,) * parts
         n, directions = input.shape[1], 1 + self.bidirectional
         rows = input.new_ones(n, self.num_layers * directions * self.hidden_size)  # a row of masks for each example
         recurrent = self.recurrent(rows).split(self.hidden_size, dim=1)
@@ -112,29 +124,43 @@ class _Fixed(torch.nn.RNNBase):
             outputs = []
             for direction in range(directions):
                 at = layer * directions + direction
-                inputs = input.flip(0) if direction else input
+                inputs, there = input, present
+                if direction:  # padding comes first, and leaves the state as it is
+                    inputs, there = input.flip(0), None if present is None else present.flip(0)
                 begin = tuple(part[at] for part in state)
                 suffix = f"l{layer}" + "_reverse" * direction
-                output, end = self._steps(inputs, begin, suffix, recurrent[at])
+                output, end = self._steps(inputs, begin, suffix, recurrent[at], there)
                 outputs.append(output.flip(0) if direction else output)
                 last.append(end)
             input = torch.cat(outputs, dim=2)
         return input, tuple(torch.stack(parts) for parts in zip(*last, strict=True))
 
-    def _run(self, input: Any, state: tuple[Tensor, ...] | None, parts: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _run(self, input: Any, state: tuple[Tensor, ...] | None, parts: int) -> tuple[Any, tuple[Tensor, ...]]:
+        if isinstance(input, PackedSequence):
+            return self._packed(input, state, parts)
         if not isinstance(input, Tensor):
-            raise KindError(f"`input` must be a tensor for dropout over time, but got {type(input).__name__}.")
-        batched = input.dim() == 3
-        x = input.unsqueeze(1) if not batched else input.transpose(0, 1) if self.batch_first else input
-        if state is None:
-            zeros = x.new_zeros(self.num_layers * (1 + self.bidirectional), x.shape[1], self.hidden_size)
-            state = (zeros,) * parts
-        elif not batched:
-            state = tuple(part.unsqueeze(1) for part in state)
-        output, last = self._masked(x, state)
-        if not batched:
-            return output.squeeze(1), tuple(part.squeeze(1) for part in last)
-        return output.transpose(0, 1) if self.batch_first else output, last
+            raise KindError(f"`input` must be a tensor or a PackedSequence, but got {type(input).__name__}.")
+        if input.dim() == 3:
+            output, last = self._masked(input.transpose(0, 1) if self.batch_first else input, state, parts)
+            return output.transpose(0, 1) if self.batch_first else output, last
+        output, last = self._masked(
+            input.unsqueeze(1), None if state is None else tuple(part.unsqueeze(1) for part in state), parts
+        )
+        return output.squeeze(1), tuple(part.squeeze(1) for part in last)
+
+    def _packed(
+        self, input: PackedSequence, state: tuple[Tensor, ...] | None, parts: int
+    ) -> tuple[PackedSequence, tuple[Tensor, ...]]:
+        """Run on sequences of different lengths: row i of the masks is that of sequence i, however they were sorted."""
+        padded, lengths = pad_packed_sequence(input)
+        device = padded.device
+        present = (torch.arange(len(padded), device=device).view(-1, 1) < lengths.to(device)).unsqueeze(2)
+        output, last = self._masked(padded, state, parts, present)
+        order = input.sorted_indices
+        if order is not None:
+            output, lengths = output.index_select(1, order), lengths[order.cpu()]
+        data = pack_padded_sequence(output, lengths).data
+        return PackedSequence(data, input.batch_sizes, order, input.unsorted_indices), last
 
 
 class LSTM(_Fixed, torch.nn.LSTM):
@@ -144,14 +170,21 @@ class LSTM(_Fixed, torch.nn.LSTM):
     it runs a loop over time, slower than torch's kernel.
 
     Args:
-        input_size, hidden_size, num_layers, bias, batch_first, bidirectional, device, dtype: as torch's.
+        input_size: as torch's.
+        hidden_size: likewise.
+        num_layers: likewise.
+        bias: likewise.
+        batch_first: likewise.
+        bidirectional: likewise.
+        device: likewise.
+        dtype: likewise.
         dropout: probability of an input of all layers but the first to be dropped; later `layer.between.p`.
         recurrent_dropout: probability of a unit of the state to be dropped; later `layer.recurrent.p`.
 
     Raises:
-        ValueError, TypeError: a probability is not a number in [0, 1]; packed sequences while dropping.
+        ValueError, TypeError: a probability is not a number in [0, 1]; the input is no tensor or PackedSequence.
 
-    Example:
+    Examples:
         >>> layer = thinned.nn.LSTM(3, 4, num_layers=2, dropout=0.2, recurrent_dropout=0.2)
         >>> output, (h, c) = layer(torch.ones(5, 1, 3))
         >>> output.shape, h.shape
@@ -196,7 +229,8 @@ class LSTM(_Fixed, torch.nn.LSTM):
         """Return the outputs of all time steps, and the last states.
 
         Args:
-            input, hx: as for `torch.nn.LSTM`.
+            input: as for `torch.nn.LSTM`.
+            hx: likewise.
 
         Returns:
             As `torch.nn.LSTM`.
@@ -214,15 +248,22 @@ class GRU(_Fixed, torch.nn.GRU):
     it runs a loop over time, slower than torch's kernel.
 
     Args:
-        input_size, hidden_size, num_layers, bias, batch_first, bidirectional, device, dtype: as torch's.
+        input_size: as torch's.
+        hidden_size: likewise.
+        num_layers: likewise.
+        bias: likewise.
+        batch_first: likewise.
+        bidirectional: likewise.
+        device: likewise.
+        dtype: likewise.
         dropout: probability of an input of all layers but the first to be dropped; later `layer.between.p`.
         recurrent_dropout: probability of a unit of the state to be dropped; later `layer.recurrent.p`. The update gate
             carries the state itself, not the dropped one.
 
     Raises:
-        ValueError, TypeError: a probability is not a number in [0, 1]; packed sequences while dropping.
+        ValueError, TypeError: a probability is not a number in [0, 1]; the input is no tensor or PackedSequence.
 
-    Example:
+    Examples:
         >>> layer = thinned.nn.GRU(3, 4, recurrent_dropout=0.2)
         >>> output, h = layer(torch.ones(5, 1, 3))
         >>> output.shape, h.shape
@@ -268,7 +309,8 @@ class GRU(_Fixed, torch.nn.GRU):
         """Return the outputs of all time steps, and the last state.
 
         Args:
-            input, hx: as for `torch.nn.GRU`.
+            input: as for `torch.nn.GRU`.
+            hx: likewise.
 
         Returns:
             As `torch.nn.GRU`.

@@ -71,7 +71,7 @@ class SparseDropoutWithReplacement(_SparseDropout):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1], or `replacement_value` no 64-bit integer.
 
-    Example:
+    Examples:
         >>> layer = thinned.nn.SparseDropoutWithReplacement(0.5, replacement_value=9)
         >>> layer
         SparseDropoutWithReplacement(p=0.5, replacement_value=9)
@@ -116,7 +116,7 @@ class SparseItemwiseDropoutWithReplacement(_SparseDropout):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1], or `replacement_value` no 64-bit integer.
 
-    Example:
+    Examples:
         >>> _ = torch.manual_seed(0)
         >>> layer = thinned.nn.SparseItemwiseDropoutWithReplacement(0.5, replacement_value=-1)
         >>> sum(example.numel() for example in layer([torch.tensor([1, 2, 3]), torch.tensor([4])]))
@@ -168,7 +168,7 @@ class ReplacementDropout(Site, torch.nn.Module):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1]; an unknown word, or a replacement of a wrong kind.
 
-    Example:
+    Examples:
         >>> learned = torch.nn.Parameter(torch.zeros(3))
         >>> layer = thinned.nn.ReplacementDropout(0.2, replacement=learned)
         >>> layer

@@ -20,7 +20,7 @@ class LockedDropout(Site, torch.nn.Module):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1].
 
-    Example:
+    Examples:
         >>> thinned.nn.LockedDropout(0.25, batch_first=True)
         LockedDropout(p=0.25, batch_first=True)
 
@@ -71,7 +71,7 @@ class WordDropout(Site, torch.nn.Module):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1].
 
-    Example:
+    Examples:
         >>> thinned.nn.WordDropout(0.25, unknown=1)
         WordDropout(p=0.25, unknown=1)
 
@@ -122,7 +122,7 @@ class EmbeddingDropout(Site, torch.nn.Module):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1]; `embedding` is not a `torch.nn.Embedding`.
 
-    Example:
+    Examples:
         >>> layer = thinned.nn.EmbeddingDropout(torch.nn.Embedding(10, 4), 0.25)
         >>> layer(torch.tensor([[1, 2, 3]])).shape
         torch.Size([1, 3, 4])

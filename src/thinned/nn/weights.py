@@ -19,19 +19,38 @@ class _DropConnect(Site):
     """What DropConnect layers share: how a weight is dropped, and what happens in eval mode."""
 
     reference = references.WAN_2013
-    rowwise = False  # the weights, one mask for the whole batch
     inplace = False
     weight: Tensor
     bias: Any
     inference: str
+    per_example: bool
 
-    def _set(self, p: float, inference: str) -> None:
+    def _set(self, p: float, inference: str, per_example: bool) -> None:
         if inference not in INFERENCE:
             raise RangeError(f"`inference` must be one of {', '.join(INFERENCE)}, but got inference={inference!r}.")
         self.p = p
         self.inference = inference
+        self.per_example = self.rowwise = per_example  # otherwise the draw is for the weights alone
 
     def _apply_weight(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+    def _thinned(self, input: Tensor) -> Tensor:
+        draws = 0.0 < self._p < 1.0
+
+        def thin(weight: Tensor) -> Tensor:
+            if self.training:
+                return self._draw(functional.dropout, weight, draws, p=self._p)
+            return functional.dropout(weight, self._p)
+
+        if not (self.per_example and draws and self._batched(input)):
+            return self._apply_weight(input, thin(self.weight), self.bias)
+        weights = thin(self.weight.expand(input.shape[0], *self.weight.shape))
+        # Each example by itself, with weights of its own: torch makes one batched product or grouped convolution of it.
+        return torch.vmap(self._apply_weight, in_dims=(0, 0, None))(input, weights, self.bias)
+
+    def _batched(self, input: Tensor) -> bool:
+        """Whether axis 0 is one of examples, as torch's layer sees it."""
         raise NotImplementedError
 
     def moments(self, input: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,46 +78,50 @@ class _DropConnect(Site):
         Returns:
             As torch's layer; in eval mode by `inference`.
         """
-        if self.training:
-            thin = self._draw(functional.dropout, self.weight, 0.0 < self._p < 1.0, p=self._p)
-            return self._apply_weight(input, thin, self.bias)
-        if self.inference == "sample":
-            return self._apply_weight(input, functional.dropout(self.weight, self.p), self.bias)
+        if self.training or self.inference == "sample":
+            return self._thinned(input)
         if self.inference == "gaussian":
             mean, variance = self.moments(input)
             return mean + variance.sqrt() * normal(mean)
         return self._apply_weight(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        """Return torch's description, `p` and the way of inference.
+        """Return torch's description, `p`, the way of inference, and whether examples have masks of their own.
 
         Returns:
             What stands between the parentheses of the layer's `repr`.
         """
-        return f"{super().extra_repr()}, p={self.p}, inference={self.inference!r}"  # type: ignore[misc]
+        told = f"{super().extra_repr()}, p={self.p}, inference={self.inference!r}"  # type: ignore[misc]
+        return told + ", per_example=True" * self.per_example
 
 
 class DropConnectLinear(_DropConnect, torch.nn.Linear):
     """A linear layer whose single weights are dropped while training; the others are scaled so that the mean stays.
 
     Args:
-        in_features, out_features, bias, device, dtype: as for `torch.nn.Linear`, whose parameters it has. The bias is
+        in_features: as for `torch.nn.Linear`, whose parameters it has. The bias is
             never dropped.
+        out_features: likewise.
+        bias: likewise.
+        device: likewise.
+        dtype: likewise.
         p: probability of a weight to be dropped, in [0, 1]; can be assigned later.
         inference: what eval mode does: "mean", the full weights; "gaussian", a draw from the normal distribution with
             the mean and variance of all masks (Wan et al.); "sample", weights dropped as in training.
+        per_example: give each example, that is each index of axis 0 of a batch, a mask of its own, as in the paper;
+            takes as much memory as one copy of the weights for each.
 
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1]; there is no such inference.
 
-    Example:
+    Examples:
         >>> layer = thinned.nn.DropConnectLinear(4, 2, p=0.5)
         >>> layer
         DropConnectLinear(in_features=4, out_features=2, bias=True, p=0.5, inference='mean')
         >>> mean, variance = layer.moments(torch.ones(3, 4))
 
     Source: Wan, Zeiler, Zhang, LeCun and Fergus, "Regularization of neural networks using DropConnect", ICML 2013.
-    There each example has a mask of its own; here a batch shares one.
+    There each example has a mask of its own; here a batch shares one unless `per_example` is true.
     """
 
     def __init__(
@@ -111,18 +134,27 @@ class DropConnectLinear(_DropConnect, torch.nn.Linear):
         *,
         p: float = 0.5,
         inference: str = "mean",
+        per_example: bool = False,
     ) -> None:
         super().__init__(in_features, out_features, bias, device, dtype)
-        self._set(p, inference)
+        self._set(p, inference, per_example)
+
+    def _batched(self, input: Tensor) -> bool:
+        return input.dim() > 1
 
     def _apply_weight(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return torch.nn.functional.linear(input, weight, bias)
 
 
 class _DropConnectConv(_DropConnect):
-    def __init__(self, *arguments: Any, p: float = 0.5, inference: str = "mean", **options: Any) -> None:
+    def __init__(
+        self, *arguments: Any, p: float = 0.5, inference: str = "mean", per_example: bool = False, **options: Any
+    ) -> None:
         super().__init__(*arguments, **options)
-        self._set(p, inference)
+        self._set(p, inference, per_example)
+
+    def _batched(self, input: Tensor) -> bool:
+        return input.dim() == self.weight.dim()
 
     def _apply_weight(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return self._conv_forward(input, weight, bias)  # type: ignore[attr-defined, no-any-return]
@@ -132,10 +164,13 @@ class DropConnectConv1d(_DropConnectConv, torch.nn.Conv1d):
     """A 1d convolution whose single weights are dropped while training.
 
     Args:
-        arguments, options: as for `torch.nn.Conv1d`, whose parameters it has.
-        p, inference: as for `DropConnectLinear`.
+        arguments: as for `torch.nn.Conv1d`, whose parameters it has.
+        options: likewise.
+        p: as for `DropConnectLinear`.
+        inference: likewise.
+        per_example: likewise.
 
-    Example:
+    Examples:
         >>> thinned.nn.DropConnectConv1d(2, 4, 3, p=0.2)(torch.ones(1, 2, 5)).shape
         torch.Size([1, 4, 3])
 
@@ -147,10 +182,13 @@ class DropConnectConv2d(_DropConnectConv, torch.nn.Conv2d):
     """A 2d convolution whose single weights are dropped while training.
 
     Args:
-        arguments, options: as for `torch.nn.Conv2d`, whose parameters it has.
-        p, inference: as for `DropConnectLinear`.
+        arguments: as for `torch.nn.Conv2d`, whose parameters it has.
+        options: likewise.
+        p: as for `DropConnectLinear`.
+        inference: likewise.
+        per_example: likewise.
 
-    Example:
+    Examples:
         >>> thinned.nn.DropConnectConv2d(2, 4, 3, p=0.2)(torch.ones(1, 2, 5, 5)).shape
         torch.Size([1, 4, 3, 3])
 
@@ -162,10 +200,13 @@ class DropConnectConv3d(_DropConnectConv, torch.nn.Conv3d):
     """A 3d convolution whose single weights are dropped while training.
 
     Args:
-        arguments, options: as for `torch.nn.Conv3d`, whose parameters it has.
-        p, inference: as for `DropConnectLinear`.
+        arguments: as for `torch.nn.Conv3d`, whose parameters it has.
+        options: likewise.
+        p: as for `DropConnectLinear`.
+        inference: likewise.
+        per_example: likewise.
 
-    Example:
+    Examples:
         >>> thinned.nn.DropConnectConv3d(2, 4, 3, p=0.2)(torch.ones(1, 2, 5, 5, 5)).shape
         torch.Size([1, 4, 3, 3, 3])
 
@@ -184,7 +225,7 @@ class WeightDrop(Site, torch.nn.Module):
     Raises:
         ValueError, TypeError: `p` is not a number in [0, 1]; the module has no such parameter.
 
-    Example:
+    Examples:
         >>> layer = thinned.nn.WeightDrop(torch.nn.LSTM(3, 4), p=0.5)
         >>> layer.names
         ('weight_hh_l0',)
@@ -213,7 +254,8 @@ class WeightDrop(Site, torch.nn.Module):
         """Call the module with thinned weights.
 
         Args:
-            arguments, options: of the module.
+            arguments: of the module.
+            options: likewise.
 
         Returns:
             What the module returns.

@@ -154,7 +154,7 @@ def dropout(
     Raises:
         KindError: the dtype is neither floating nor complex, or not supported.
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> dropout(torch.ones(4), rate(0.5), seed=0)
         tensor([2., 0., 0., 2.])
@@ -205,7 +205,7 @@ def unfit(input: Tensor) -> KindError:
     Returns:
         The error, to be raised.
 
-    Example:
+    Examples:
         >>> str(unfit(torch.ones(1, dtype=torch.int64))).partition(", but ")[2]
         'got dtype torch.int64.'
     """

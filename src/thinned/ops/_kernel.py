@@ -24,7 +24,7 @@ def run(input: Tensor, law: Law, inplace: bool = False) -> Tensor:
     Returns:
         A tensor like `input`; `input` itself when in place.
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> run(torch.ones(4), (rate(0.5), 0, 0, (), None))
         tensor([2., 0., 0., 2.])

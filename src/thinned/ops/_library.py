@@ -39,7 +39,7 @@ def traced_rate(p: float) -> Rate | TracedRate:
     Raises:
         RangeError, KindError: `p` is not a number in [0, 1].
 
-    Example:
+    Examples:
         >>> traced_rate(0.1).law[:2]
         tensor([6554,   16])
     """
@@ -67,7 +67,7 @@ def pack(rate: Rate | TracedRate, window: Window | Tensor | None) -> Tensor:
     Returns:
         int64 tensor on the CPU: threshold, bits, the bits of the scale, then shape and start of a window.
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> pack(rate(0.5), Window((4,), (2,)))[[0, 1, 3, 4]]
         tensor([32768,    16,     4,     2])
@@ -112,7 +112,7 @@ def dropout(
     Returns:
         A tensor like `input`.
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> dropout(torch.ones(4), rate(0.5), 0, 0, (), None)
         tensor([2., 0., 0., 2.])

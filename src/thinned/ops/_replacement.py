@@ -28,7 +28,7 @@ def keep(like: Tensor, law: Law, generator: torch.Generator | None = None) -> Te
     Returns:
         bool tensor of the shape of `like`.
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> keep(torch.empty(4), (rate(0.5), 0, 0, None))
         tensor([ True, False, False,  True])
@@ -71,7 +71,7 @@ def replace(input: Tensor, replacement: Tensor, law: Law, generator: torch.Gener
     Returns:
         A tensor like `input`.
 
-    Example:
+    Examples:
         >>> from thinned.masks import rate
         >>> replace(torch.ones(4), torch.tensor(7.0), (rate(0.5), 0, 0, None))
         tensor([1., 7., 7., 1.])

@@ -29,7 +29,7 @@ def draw_int(generator: torch.Generator | None) -> int:
     Returns:
         An unsigned Python int.
 
-    Example:
+    Examples:
         >>> 0 <= draw_int(None) < 2**64
         True
     """
@@ -54,7 +54,7 @@ def draw(device: torch.device, generator: torch.Generator | None = None) -> Word
     Returns:
         An unsigned Python int for the CPU, else (and under torch.func and compile) an int64 0-dim tensor.
 
-    Example:
+    Examples:
         >>> _ = torch.manual_seed(0)
         >>> first = draw(torch.device("cpu"))
         >>> _ = torch.manual_seed(0)
@@ -82,7 +82,7 @@ def as_int(word: Word) -> int:
     Returns:
         The int.
 
-    Example:
+    Examples:
         >>> as_int(torch.tensor(-1)) == 2**64 - 1
         True
     """
@@ -99,7 +99,7 @@ def frozen(word: Word, readable: bool) -> Word:
     Returns:
         An int, or a tensor of its own.
 
-    Example:
+    Examples:
         >>> frozen(torch.tensor(3), readable=True)
         3
     """
@@ -118,7 +118,7 @@ def as_tensor(word: Word, device: torch.device) -> Tensor:
     Returns:
         int64 0-dim tensor.
 
-    Example:
+    Examples:
         >>> as_tensor(2**64 - 1, torch.device("cpu"))
         tensor(-1)
     """

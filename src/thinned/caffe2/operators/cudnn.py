@@ -27,7 +27,7 @@ def states_name(mask: str) -> str:
     Returns:
         The name.
 
-    Example:
+    Examples:
         >>> states_name("mask")
         'cudnn_dropout_scratch_mask'
     """
@@ -43,7 +43,7 @@ def pack(keep: Tensor) -> Tensor:
     Returns:
         uint8 tensor with 1 axis; its last bits are 0 where the number of bools is no multiple of 8.
 
-    Example:
+    Examples:
         >>> pack(torch.tensor([True, False, True]))
         tensor([5], dtype=torch.uint8)
     """
@@ -64,7 +64,7 @@ def unpack(mask: Tensor, shape: torch.Size) -> Tensor:
     Raises:
         OperatorError: the mask has another number of bytes than such bools have.
 
-    Example:
+    Examples:
         >>> unpack(torch.tensor([5], dtype=torch.uint8), torch.Size((3,)))
         tensor([ True, False,  True])
     """

@@ -22,7 +22,7 @@ def scale(ratio: float) -> float:
     Returns:
         1 / (1 - ratio), rounded to float32; 0 where everything is dropped.
 
-    Example:
+    Examples:
         >>> scale(0.5), scale(1.0)
         (2.0, 0.0)
     """

@@ -64,7 +64,7 @@ def sparse_dropout_with_replacement_op_example() -> tuple[Tensor, Tensor]:
     Returns:
         The values and the lengths of the result.
 
-    Example:
+    Examples:
         >>> thinned.caffe2.sparse_dropout_with_replacement_op_example()
         (tensor([ 1,  2, -1]), tensor([2, 1], dtype=torch.int32))
     """

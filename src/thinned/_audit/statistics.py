@@ -1,4 +1,4 @@
-"""The checks of an audit, and the bounds that their statistics are held to.
+"""What many calls of a dropout say about it: rate, mean, variance, correlations; and the bounds they are held to.
 
 A faultless dropout passes a comparison but with probability `CHANCE`; one audit makes fewer than 60 of them, so it
 accuses a faultless one with probability below 1e-6. There are two bounds:
@@ -20,9 +20,8 @@ from thinned._audit.subject import Subject
 
 CHANCE = 1e-8
 FEWEST = 1000  # decisions of the rarer kind; with fewer no statistic is judged
-HALVES = (torch.float16, torch.bfloat16)
-_LOG = math.log(2 / CHANCE)
-_T = math.sqrt(2 * _LOG)
+LOG = math.log(2 / CHANCE)
+_T = math.sqrt(2 * LOG)
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,8 @@ def sample(dropout: Subject, shape: tuple[int, ...], calls: int) -> Sample:
         x = torch.randn(shape)
         y = dropout(x).detach().to(x)
         if call == 0:
-            constant = _repeated(y)
-            ratio = _ratio(x, y, constant)
+            constant = repeated(y)
+            ratio = common_ratio(x, y, constant)
         masks.append(y != constant if constant is not None else torch.ones([1] * x.dim(), dtype=torch.bool))
         moments.append(torch.stack([_rows(value) for value in (x, y, x * x, y * y)], dim=1))
     kept = torch.stack(masks)
@@ -90,14 +89,32 @@ def sample(dropout: Subject, shape: tuple[int, ...], calls: int) -> Sample:
     return Sample(constant, kept, shared, torch.stack(moments), ratio)
 
 
-def _repeated(y: Tensor) -> float | None:
+def repeated(y: Tensor) -> float | None:
+    """Return the value that stands in the place of dropped elements, or None if none does.
+
+    Args:
+        y: what a dropout made of normal numbers.
+
+    Returns:
+        The value.
+    """
     values, counts = torch.unique(y, return_counts=True)
     most = int(counts.argmax())
     # Among 1e5 normal numbers in float32 few coincide; among those that a dropout has put there, all do.
     return float(values[most]) if counts[most] >= max(4, y.numel() // 10_000) else None
 
 
-def _ratio(x: Tensor, y: Tensor, constant: float | None) -> float | None:
+def common_ratio(x: Tensor, y: Tensor, constant: float | None) -> float | None:
+    """Return the absolute ratio of output to input, if it is the same for all kept elements.
+
+    Args:
+        x: input of a dropout.
+        y: its output.
+        constant: what stands in the place of dropped elements.
+
+    Returns:
+        The ratio, or None.
+    """
     kept = y != (math.nan if constant is None else constant)
     ratios = (y[kept].double() / x[kept].double()).abs()
     if not len(ratios):
@@ -152,8 +169,15 @@ def correlations(found: Sample) -> list[Finding]:
         if size < 2:
             continue
         one, other = (kept.movedim(axis, 0)[at : size // 2 * 2 : 2].movedim(0, axis) for at in (0, 1))
-        both, either = _units(one & other, found), (_units(one, found) + _units(other, found)) / 2
-        units = (both - 2 * share * either + share**2) / (share * (1 - share))  # mean of (one - share)(other - share)
+        both = _units(one & other, found)
+        if axis == 0 and kept.shape[1] > 1:
+            # Less that with another row of the other call: where the middle is dropped more often than the border, two
+            # calls agree at each place more than by chance, and so do rows of theirs that have nothing to do with each
+            # other. The units of neighbouring rows are correlated negatively, which makes the bound only wider.
+            units = (both - _units(one & other.roll(1, dims=1), found)) / (share * (1 - share))
+        else:
+            either = (_units(one, found) + _units(other, found)) / 2
+            units = (both - 2 * share * either + share**2) / (share * (1 - share))  # of (one - share)(other - share)
         strays = _strays(units, 1e-3)  # a fixed number of units kept out of n has -1 / (n - 1)
         measured = f"{float(units.mean()):+.4f} ± {_standard_error(units):.4f}"
         verdict = ("note" if axis else "fails") if strays else "ok"
@@ -181,7 +205,7 @@ def rate(dropout: Subject, found: Sample, independent: bool) -> Finding:
     if p is None:
         return Finding("rate", "note", f"{measured:.4f}")
     if independent:
-        far = (_LOG / 3 + math.sqrt(_LOG**2 / 9 + 2 * count * p * (1 - p) * _LOG)) / count
+        far = (LOG / 3 + math.sqrt(LOG**2 / 9 + 2 * count * p * (1 - p) * LOG)) / count
     else:
         far = _standard_error(_units(dropped, found))
     far += 2.0**-10 * min(p, 1 - p)  # the mask law may be off by that where 16 random bits decide
@@ -237,184 +261,3 @@ def mean(dropout: Subject, shape: tuple[int, ...], calls: int, found: Sample) ->
     units = _units(torch.stack([_rows(dropout(ones).detach()) for _ in range(calls)]), found)
     verdict = "fails" if _strays(units - 1, 1e-4) else "ok"
     return Finding("mean of ones", verdict, f"{float(units.mean()):.4f} ± {_standard_error(units):.4f}", "1")
-
-
-def backward(dropout: Subject, shape: tuple[int, ...]) -> Finding:
-    """Return whether the gradient goes through the mask of the forward pass.
-
-    Args:
-        dropout: what is audited.
-        shape: shape of the input.
-
-    Returns:
-        The finding.
-    """
-    x = torch.randn(shape, requires_grad=True)
-    try:
-        y = dropout(x)
-    except Exception as error:  # arrays of other libraries: whatever they raise, there is no gradient
-        return Finding("backward mask", "n/a", f"no gradient: {type(error).__name__}")
-    if y.grad_fn is None:
-        return Finding("backward mask", "n/a", "no gradient")
-    (gradient,) = torch.autograd.grad(y.sum(), x)
-    # d y / d x is a multiplier, y = x times it but for a constant: 0 where dropped, the scale (or noise) where kept.
-    rest = (y - x * gradient).detach()
-    off = (rest - rest.median()).abs() > 1e-4 * (1 + y.detach().abs())
-    dropped = gradient == 0
-    constants = _repeated(y.detach()[dropped]) if dropped.sum() >= 4 else None
-    wrong = int((off & ~dropped).sum())
-    if constants is not None:
-        wrong += int((y.detach()[dropped] != constants).sum())
-    return Finding("backward mask", "fails" if wrong else "ok", f"{wrong} of {y.numel()} elements differ", "0")
-
-
-def evaluation(dropout: Subject, shape: tuple[int, ...]) -> Finding:
-    """Return whether nothing is dropped in eval mode.
-
-    Args:
-        dropout: what is audited.
-        shape: shape of the input.
-
-    Returns:
-        The finding.
-    """
-    if dropout.module is None:
-        return Finding("eval", "n/a", "a function, or a layer without eval mode")
-    x = torch.randn(shape)
-    dropout.module.eval()
-    y = dropout(x)
-    dropout.module.train()
-    same = torch.equal(x, y)
-    return Finding("eval", "ok" if same else "fails", "the input" if same else "another tensor", "the input")
-
-
-def reproducibility(dropout: Subject, shape: tuple[int, ...], seed: int) -> list[Finding]:
-    """Return whether torch's seed decides the mask, and whether the memory layout has a say in it.
-
-    Args:
-        dropout: what is audited.
-        shape: shape of the input.
-        seed: any seed.
-
-    Returns:
-        One finding, and another one if the input has more than one axis.
-    """
-    x = torch.ones(shape)
-
-    def after_seed(input: Tensor) -> Tensor:
-        torch.manual_seed(seed)
-        return dropout(input).detach()
-
-    first = after_seed(x)
-    same = torch.equal(first, after_seed(x))
-    told = "the same mask" if same else "another mask"
-    result = [Finding("same torch seed", "ok" if same else "note", told, "the same mask")]
-    if same and len(shape) > 1:
-        same = torch.equal(first, after_seed(x.transpose(0, -1).contiguous().transpose(0, -1)))
-        told = "the same mask" if same else "another mask"
-        result.append(Finding("same seed, transposed memory", "ok" if same else "note", told, "the same mask"))
-    return result
-
-
-def extreme_rates(dropout: Subject, shape: tuple[int, ...]) -> list[Finding]:
-    """Return whether p = 0 keeps all, and p = 1 keeps nothing, whatever the input holds.
-
-    Args:
-        dropout: what is audited.
-        shape: shape of the input.
-
-    Returns:
-        Three findings, or one if there is no rate to be set.
-    """
-    if dropout.with_p is None:
-        return [Finding("p = 0, p = 1", "n/a", "no rate that could be set")]
-    x = torch.randn(shape)
-    wild = x.clone().view(-1)
-    wild[::3], wild[1::3] = math.inf, math.nan
-    result = []
-    for p, name, input in ((0.0, "p = 0", x), (1.0, "p = 1", x), (1.0, "p = 1 on inf and nan", wild.view(shape))):
-        expected = "one constant" if p else "the input"
-        try:
-            y = dropout.with_p(p)(input).detach()
-        except Exception as error:  # whatever another library raises is what is to be told
-            verdict = "note" if isinstance(error, ValueError) else "fails"
-            result.append(Finding(name, verdict, f"{type(error).__name__}: {error}".partition("\n")[0][:60], expected))
-            continue
-        good = torch.equal(y, input) if p == 0 else bool((y == y.view(-1)[0]).all())
-        told = expected if good else "nan" if bool(y.isnan().any()) and p else "something else"
-        result.append(Finding(name, "ok" if good else "fails", told, expected))
-    return result
-
-
-def extreme_values(dropout: Subject, shape: tuple[int, ...], found: Sample) -> list[Finding]:
-    """Return whether dropped inf and nan are gone, and dropped negative numbers are +0.
-
-    Args:
-        dropout: what is audited.
-        shape: shape of the input.
-        found: the calls on normal numbers.
-
-    Returns:
-        Two findings.
-    """
-    if found.constant is None:
-        return [Finding("dropped inf and nan", "n/a", "nothing is dropped")]
-    infinite = dropout(torch.full(shape, math.inf)).detach()
-    none = dropout(torch.full(shape, math.nan)).detach()
-    gone = not infinite.isnan().any() and not none.isnan().all()
-    told = "gone" if gone else "nan"
-    result = [Finding("dropped inf and nan", "ok" if gone else "fails", told, "gone")]
-    if found.constant == 0:
-        negative = dropout(torch.full(shape, -1.0)).detach()
-        signed = bool((torch.signbit(negative) & (negative == 0)).any())
-        result.append(Finding("dropped negative", "note" if signed else "ok", "-0.0" if signed else "+0.0", "+0.0"))
-    return result
-
-
-def half(dropout: Subject, shape: tuple[int, ...], found: Sample, dtype: torch.dtype) -> Finding:
-    """Return whether a narrow dtype changes how much is kept, or how it is scaled.
-
-    Args:
-        dropout: what is audited.
-        shape: shape of the input.
-        found: the calls in float32.
-        dtype: float16 or bfloat16.
-
-    Returns:
-        The finding: the mean factor of kept elements against that in float32.
-    """
-    name = str(dtype).removeprefix("torch.")
-    if found.constant != 0 or found.ratio is None:
-        return Finding(name, "n/a", "kept elements have no common scale")
-    x = (torch.rand(shape) + 1).to(dtype)
-    try:
-        y = dropout(x).detach()
-    except Exception as error:  # as above
-        return Finding(name, "fails", f"{type(error).__name__}: {error}".partition("\n")[0][:60], "as float32")
-    kept = y != 0
-    count = int(kept.sum())
-    if y.dtype != dtype or not count:
-        return Finding(name, "fails", f"dtype {y.dtype}" if count else "all zero", "as float32")
-    # Roundings to nearest of products in [1, 4) err by at most half an eps each, either way: Hoeffding's inequality.
-    bias = float((y[kept].double() / x[kept].double()).mean()) / found.ratio - 1
-    far = torch.finfo(dtype).eps / 2 * math.sqrt(2 * _LOG / count) + 1e-5
-    verdict = "ok" if abs(bias) <= far else "note"
-    return Finding(name, verdict, f"scale {bias:+.2e} ± {far:.0e}", "scale as in float32")
-
-
-def variance_shift(dropout: Subject, shape: tuple[int, ...]) -> Finding:
-    """Return how far a BatchNorm behind it learns another variance than it meets in eval mode.
-
-    Args:
-        dropout: what is audited.
-        shape: shape of the input.
-
-    Returns:
-        The finding, on rectified normal numbers: the ratio of the two variances.
-
-    Source: Li, Chen, Hu and Yang, "Understanding the disharmony between dropout and batch normalization by variance
-    shift", CVPR 2019.
-    """
-    x = torch.relu(torch.randn(shape))
-    shift = float(dropout(x).detach().double().var() / x.double().var())
-    return Finding("variance shift into BatchNorm", "note", f"{shift:.2f} times that of eval", "1 for none")
