@@ -90,7 +90,8 @@ def _panel(axes: Any, rows: Sequence[Tried], name: str, domain: Choices | Range)
         axes.set_xticks(range(len(labels)), labels, rotation=30 if len("".join(labels)) > 30 else 0, ha="center")
         axes.set_xlim(-0.5, len(labels) - 0.5)
     at = [*map(place, shown)] if numbers else []
-    for drawn, scale in ((at, axes.set_xscale), ([row.validation_error for row in shown], axes.set_yscale)):
+    errors = [row.validation_error for row in shown if row.validation_error is not None]
+    for drawn, scale in ((at, axes.set_xscale), (errors, axes.set_yscale)):
         if drawn and 0 < WIDE * min(drawn) < max(drawn):
             scale("log")
     axes.set_xlabel(short(name))

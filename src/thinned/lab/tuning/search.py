@@ -18,6 +18,7 @@ from thinned.data import Dataset
 from thinned.lab import examples, models, records, run
 from thinned.lab.config import Config
 from thinned.lab.distributed import Job
+from thinned.lab.examples import Shape
 from thinned.lab.loop import InterruptedRunError, Outcome
 from thinned.lab.tuning import figures, findings
 from thinned.lab.tuning import space as spaces
@@ -204,14 +205,17 @@ def _checked(plan: Plan, config: Config) -> Dataset:
         raise RangeError("`data.validation` must be above 0, as trials are judged by it, but got validation=0.")
     Job().on(config.run.device)
     source = examples.load(config.data.name, config.data.examples)
-    tried: set[str] = set()
+    shapes: dict[str, Shape] = {}  # by the kind of network
+    built: set[str] = set()
 
     def build(settings: Config) -> None:
-        key = repr((settings.model, settings.dropout))
-        if key not in tried:
+        kind, key = settings.model.kind, repr((settings.model, settings.dropout))
+        if kind not in shapes:
+            shapes[kind] = parts(settings, source).shape
+        if key not in built:
             with torch.random.fork_rng(devices=[]):
-                models.build(settings.model, settings.dropout, parts(settings, source).shape)
-            tried.add(key)
+                models.build(settings.model, settings.dropout, shapes[kind])
+            built.add(key)
 
     spaces.check(plan.tables, plan.space, build)
     return source

@@ -100,7 +100,7 @@ def parts(config: Config, source: Dataset) -> Parts:
     Returns:
         The parts; the test part holds no examples.
     """
-    made = examples.parts(source, config.data.validation, flat=config.model.kind == "mlp")
+    made = examples.parts(source, config.data.validation, config.model.kind, config.data.steps)
     return Parts(made.name, made.note, made.train, made.validation, made.test.head(0), made.shape)
 
 
@@ -117,7 +117,7 @@ class TrialRun:
     def __init__(self, plan: Plan, source: Dataset, study: Study, stopped: Callable[[], bool]) -> None:
         self._plan, self._study, self._stopped = plan, study, stopped
         self._source = source
-        self._parts: dict[bool, Parts] = {}  # by whether images are rows
+        self._parts: dict[str, Parts] = {}  # by the kind of network that takes them
         self._name = worker()
 
     def take(self) -> None:
@@ -162,10 +162,10 @@ class TrialRun:
         return found
 
     def _parts_for(self, config: Config) -> Parts:
-        flat = config.model.kind == "mlp"
-        if flat not in self._parts:
-            self._parts[flat] = parts(config, self._source)
-        return self._parts[flat]
+        kind = config.model.kind
+        if kind not in self._parts:
+            self._parts[kind] = parts(config, self._source)
+        return self._parts[kind]
 
 
 class Watched(Silent):
@@ -179,7 +179,12 @@ class Watched(Silent):
 
     def __init__(self, trial: Trial, watch: str, stopped: Callable[[], bool]) -> None:
         self._trial, self._watch, self._stopped = trial, watch, stopped
+        self._epochs = 0
         self.progress = Progress()
+
+    def write(self) -> None:
+        """Tell what came out; once, as each write may wait for other workers."""
+        self._trial.set_user_attr("found", {"epochs": self._epochs, **asdict(self.progress)})
 
     def train(self, config: Config, parts: Parts) -> None:
         """Train to the end.
@@ -190,9 +195,15 @@ class Watched(Silent):
 
         Raises:
             TrialPruned: it is no good.
+            DivergedError: the loss is no number any more.
             StoppedError: the worker is to stop.
         """
-        Loop(config, parts, Path(), Job().on(config.run.device), self, None).train()
+        try:
+            Loop(config, parts, Path(), Job().on(config.run.device), self, None).train()
+        except DivergedError:
+            self.write()
+            raise
+        self.write()
 
     def step(self, step: int, steps: int) -> None:  # noqa: ARG002
         """Stop if that was asked for."""
@@ -204,8 +215,9 @@ class Watched(Silent):
         self.progress.add(record, self._watch)
         error = math.inf if record.validation_error is None else record.validation_error
         self._trial.report(error, record.epoch)
-        self._trial.set_user_attr("found", {"epochs": record.epoch, **asdict(self.progress)})
+        self._epochs = record.epoch
         if self._trial.should_prune():
+            self.write()
             raise optuna.TrialPruned
         if self._stopped():
             raise StoppedError
