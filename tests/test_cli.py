@@ -352,7 +352,7 @@ def test_main_runs_the_command_line(monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("Usage: thinned ")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["compare", "-h"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["tune", "--help"], ["compare", "-h"]])
 def test_help_waits_for_nothing_heavy(arguments):
     """To print help, the program needs neither torch nor the package itself, which imports torch."""
     program = (
@@ -366,4 +366,4 @@ def test_help_waits_for_nothing_heavy(arguments):
     assert done.returncode == 0, done.stderr
     brought = set(done.stdout.split())
     assert {"thinned_cli", "click"} <= brought
-    assert brought.isdisjoint({"thinned", "torch", "numpy", "rich", "sklearn", "matplotlib"})
+    assert brought.isdisjoint({"thinned", "torch", "numpy", "rich", "sklearn", "matplotlib", "optuna"})
