@@ -24,7 +24,8 @@ from thinned.lab.tuning.findings import Tried
 from thinned.lab.tuning.plan import Plan
 from thinned.lab.tuning.reading import read
 from thinned.lab.tuning.search import Where, search
-from thinned.lab.tuning.storage import StudyError
+from thinned.lab.tuning.storage import StudyError, url
+from thinned.lab.tuning.study import opened, put
 from thinned.lab.tuning.supervisor import Silent, Standing
 from thinned_cli.tune import EXAMPLES, thinned
 
@@ -39,7 +40,7 @@ def data(tmp_path_factory):
 
 def tables(data, **training):
     return {
-        "data": {"name": data, "validation": 0.2},
+        "data": {"name": data, "validation": 0.2, "standardise": True},
         "model": {"hidden": [16]},
         "training": {"epochs": 3, "batch_size": 20, **training},
         "run": {"device": "cpu"},
@@ -77,7 +78,7 @@ class Havoc(Silent):
 def test_killed_stopped_and_gone_on_with(tmp_path, data):
     """Eight points of a grid: two workers, one of them killed; then Ctrl-C; then the rest."""
     table = {"p": [0.1, 0.3, 0.5, 0.7], "lr": [0.03, 0.1]}
-    plan = Plan(tables(data, epochs=25), table, sampler="grid", pruner="none")
+    plan = Plan(tables(data, epochs=12), table, sampler="grid", pruner="none")
     where, folder = Where(tmp_path, "x"), tmp_path / "x"
     havoc = Havoc(folder / "study.db")
     how = f"Go on with: thinned tune --study x --out {tmp_path}"
@@ -94,8 +95,8 @@ def test_killed_stopped_and_gone_on_with(tmp_path, data):
     assert [row for row in after if row["trial"] in {row["trial"] for row in before}] == before
     points = Counter((row["settings"]["dropout.p"], row["settings"]["training.lr"]) for row in after)
     assert points == Counter((p, lr) for p in table["p"] for lr in table["lr"])
-    assert [row["epochs"] for row in after] == [25] * 8
-    assert [len(row["curve"]) for row in after] == [25] * 8
+    assert [row["epochs"] for row in after] == [12] * 8
+    assert [len(row["curve"]) for row in after] == [12] * 8
     with sqlite3.connect(folder / "study.db") as connection:
         states = dict(connection.execute("SELECT state, COUNT(*) FROM trials GROUP BY state"))
     assert states.pop("COMPLETE") == 8
@@ -120,7 +121,7 @@ def test_killed_stopped_and_gone_on_with(tmp_path, data):
     # Once more: nothing is left to be done, and the test part is not looked at again.
     (folder / f"best-{found.best.trial}" / "summary.json").unlink()
     assert search(None, where) == found
-    with pytest.raises(RangeError, match=r"with tables.training.epochs 25, but got 3; leave all settings out"):
+    with pytest.raises(RangeError, match=r"with tables.training.epochs 12, but got 3; leave all settings out"):
         search(Plan(tables(data), table, sampler="grid", pruner="none"), where)
 
 
@@ -128,6 +129,38 @@ def test_trials_never_see_the_test_part(data):
     config = Config.of(tables(data))
     made = worker.parts(config, examples.load(data))
     assert (len(made.train), len(made.validation), len(made.test)) == (72, 18, 0)
+
+
+def test_a_place_is_trained_once(tmp_path, data):
+    """Should two processes have put it into the queue; and what comes beside the queue is not trained at all."""
+    plan = Plan(tables(data), {"p": [0.1]}, sampler="grid")
+    study = opened(url(None, tmp_path), "x", plan, 3, make=True)
+    for _ in range(2):
+        put(study, plan, 0)
+    attempt = worker.TrialRun(plan, examples.load(data), study, lambda: False)
+    for _ in range(3):
+        attempt.take()
+    assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE", "FAIL", "FAIL"]
+    assert [len(trial.intermediate_values) for trial in study.get_trials()] == [3, 0, 0]
+
+
+def test_a_worker_that_is_stopped_gives_its_trial_back(tmp_path, data):
+    plan = Plan(tables(data), {"p": [0.1]}, sampler="grid")
+    study = opened(url(None, tmp_path), "x", plan, 3, make=True)
+    put(study, plan, 0)
+    worker.TrialRun(plan, examples.load(data), study, lambda: True).take()
+    assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "WAITING"]
+    assert study.get_trials()[1].user_attrs == {"place": 0}
+
+
+def test_a_trial_that_fails_is_told(tmp_path, data, monkeypatch):
+    plan = Plan(tables(data), {"p": [0.1]}, sampler="grid")
+    study = opened(url(None, tmp_path), "x", plan, 3, make=True)
+    put(study, plan, 0)
+    monkeypatch.setattr(worker.Watched, "train", lambda *_: 1 / 0)
+    worker.TrialRun(plan, examples.load(data), study, lambda: False).take()
+    (trial,) = study.get_trials()
+    assert (trial.state.name, trial.user_attrs["note"]) == ("FAIL", "ZeroDivisionError: division by zero.")
 
 
 def test_the_command(tmp_path, data):

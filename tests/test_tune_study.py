@@ -15,6 +15,9 @@ from thinned.lab.tuning.plan import Plan
 from thinned.lab.tuning.storage import StudyError, shown, url
 from thinned.lab.tuning.study import Watch, ended, fill, lost, opened, place_of, put, worker
 
+# Optuna warns where a trial is taken by hand, as these tests do.
+pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")
+
 GRID = Plan({}, {"p": [0.1, 0.2, 0.3], "lr": [0.1, 0.2]}, sampler="grid")
 
 

@@ -16,7 +16,7 @@ from optuna.trial import Trial
 
 from thinned._errors import ThinnedError
 from thinned.data import Dataset
-from thinned.lab import examples, machine
+from thinned.lab import examples, machine, run
 from thinned.lab.config import Config
 from thinned.lab.distributed import Job
 from thinned.lab.examples import Parts
@@ -100,7 +100,7 @@ def parts(config: Config, source: Dataset) -> Parts:
     Returns:
         The parts; the test part holds no examples.
     """
-    made = examples.parts(source, config.data.validation, config.model.kind, config.data.steps)
+    made = run.prepared(config, source)
     return Parts(made.name, made.note, made.train, made.validation, made.test.head(0), made.shape)
 
 
@@ -124,7 +124,7 @@ class TrialRun:
         """Run one trial, if another worker has not taken the last one."""
         given_back: list[int] = []
 
-        def run(trial: Trial) -> float:
+        def attempt(trial: Trial) -> float:
             try:
                 return self._run(trial)
             except StoppedError:
@@ -137,7 +137,7 @@ class TrialRun:
                 raise
 
         with suppress(optuna.exceptions.UpdateFinishedTrialError):  # taken for lost: its place is in the queue again
-            self._study.optimize(run, n_trials=1, catch=(Exception,))
+            self._study.optimize(attempt, n_trials=1, catch=(Exception,))
         for place in given_back:
             put(self._study, self._plan, place)
 
