@@ -363,7 +363,7 @@ def test_main_runs_the_command_line(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["compare", "-h"], ["predict", "-h"], ["report", "-h"]]
+    "arguments", [["--help"], *([name, "-h"] for name in ("train", "tune", "compare", "predict", "report"))]
 )
 def test_help_waits_for_nothing_heavy(arguments):
     """To print help, the program needs neither torch nor the package itself, which imports torch."""
@@ -378,4 +378,4 @@ def test_help_waits_for_nothing_heavy(arguments):
     assert done.returncode == 0, done.stderr
     brought = set(done.stdout.split())
     assert {"thinned_cli", "click"} <= brought
-    assert brought.isdisjoint({"thinned", "torch", "numpy", "rich", "sklearn", "matplotlib"})
+    assert brought.isdisjoint({"thinned", "torch", "numpy", "rich", "sklearn", "matplotlib", "optuna"})

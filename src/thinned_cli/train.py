@@ -76,7 +76,15 @@ FLAGS = (
 SWITCHES = ("--standardise", "--tensorboard")
 
 
-def _flags(command: Callable[..., Any]) -> Callable[..., Any]:
+def flags_of_settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command a flag for each setting.
+
+    Args:
+        command: takes them by the settings' names, with two underscores for the dot.
+
+    Returns:
+        The command.
+    """
     for flag, setting, text in reversed(FLAGS):
         kind = {"is_flag": True, "default": None} if flag in SWITCHES else {"metavar": "VALUE"}
         command = click.option(flag, setting.replace(".", "__"), help=text, show_default=False, **kind)(command)
@@ -89,7 +97,7 @@ def _flags(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--name", show_default="made of the time", help="Name of this run.")
 @click.option("--out", default="runs", type=click.Path(path_type=Path), help="Folder of all runs.")
 @click.option("--quiet", is_flag=True, help="Show nothing but what was found, as one JSON object.")
-@_flags
+@flags_of_settings
 def train(
     *, settings: Path | None, resume: Path | None, name: str | None, out: Path, quiet: bool, **flags: Any
 ) -> None:

@@ -207,6 +207,28 @@ def read(path: Path | None, flags: Mapping[str, Any] | None = None) -> Config:
         >>> read(None, {"model.hidden": "32,16", "training.epochs": 3}).model.hidden
         (32, 16)
     """
+    tables = gathered(path, flags)
+    tables.pop("tune", None)  # is for `thinned tune`, so that both commands can have one file
+    return Config.of(tables)
+
+
+def gathered(path: Path | None, flags: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what a file of settings and flags say together, before defaults are filled in.
+
+    Args:
+        path: as for `read`.
+        flags: as for `read`.
+
+    Returns:
+        What `Config.of` takes, and the table ``tune`` if the file has one.
+
+    Raises:
+        RangeError, KindError: as for `read`.
+
+    Example:
+        >>> gathered(None, {"training.lr": "0.1"})
+        {'training': {'lr': 0.1}}
+    """
     tables: dict[str, Any] = {} if path is None else _parsed(path)
     for name, value in (flags or {}).items():
         section, _, key = name.partition(".")
@@ -214,8 +236,8 @@ def read(path: Path | None, flags: Mapping[str, Any] | None = None) -> Config:
             table = tables.setdefault(section, {})
             if not isinstance(table, dict):
                 raise KindError(f"`{section}` must be a table of settings, but got {section}={table!r}.")
-            table[key] = _parsed_text(_kinds(section)[key], name, value) if isinstance(value, str) else value
-    return Config.of(tables)
+            table[key] = _parsed_text(kinds(section)[key], name, value) if isinstance(value, str) else value
+    return tables
 
 
 def names() -> list[str]:
@@ -260,7 +282,18 @@ def _class(section: "Field[Any]") -> Any:
     return section.default_factory
 
 
-def _kinds(section: str) -> dict[str, Any]:
+def kinds(section: str) -> dict[str, Any]:
+    """Return the types of a section's settings.
+
+    Args:
+        section: its name.
+
+    Returns:
+        For each name of a setting its type, such as ``tuple[int, ...] | None``.
+
+    Raises:
+        RangeError: there is no such section.
+    """
     found = {entry.name: _class(entry) for entry in fields(Config)}
     if section not in found:
         raise _unknown(section)
@@ -268,11 +301,11 @@ def _kinds(section: str) -> dict[str, Any]:
 
 
 def _section(kind: Any, name: str, table: Mapping[str, Any]) -> Any:
-    kinds = typing.get_type_hints(kind)
+    known = typing.get_type_hints(kind)
     for key in table:
-        if key not in kinds:
+        if key not in known:
             raise _unknown(f"{name}.{key}")
-    return kind(**{key: _typed(kinds[key], f"{name}.{key}", value) for key, value in table.items()})
+    return kind(**{key: _typed(known[key], f"{name}.{key}", value) for key, value in table.items()})
 
 
 def _unknown(name: str) -> RangeError:

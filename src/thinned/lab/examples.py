@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from thinned import data
@@ -95,7 +96,7 @@ class Examples:
 
     @classmethod
     def of(cls, split: Split, flat: bool = True) -> "Examples":
-        """Make tensors of a split, in the same memory.
+        """Make tensors of a split, in the same memory where it may be written to.
 
         Args:
             split: the examples as arrays.
@@ -110,10 +111,10 @@ class Examples:
             )
             bags = Bags(ids, offsets[:-1], None if bool((weights == 1).all()) else weights)
             return cls(bags, torch.from_numpy(split.targets))
-        inputs = torch.from_numpy(split.inputs)
+        inputs = _tensor(split.inputs)
         if inputs.is_floating_point():
             inputs = inputs.flatten(1) if flat else inputs.unsqueeze(1) if inputs.dim() == 3 else inputs
-        return cls(inputs, torch.from_numpy(split.targets))
+        return cls(inputs, _tensor(split.targets))
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -169,6 +170,11 @@ class Examples:
         else:
             moved = self.inputs.to(device)
         return Examples(moved, self.targets.to(device))
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """Return an array as a tensor in the same memory, or a copy of one that must not be written to, as files give."""
+    return torch.from_numpy(np.require(array, requirements="W"))
 
 
 @dataclass(frozen=True)

@@ -95,17 +95,33 @@ class Outcome:
 
 
 @dataclass
-class _Progress:
-    """What a run knows besides its network."""
+class Progress:
+    """What a run knows besides its network.
+
+    Attributes:
+        best_epoch: the best so far; 0 before there is one.
+        best_value: what was watched, of this epoch; infinite without validation.
+        validation_loss: of this epoch.
+        validation_error: of this epoch.
+        seconds: of training so far.
+    """
 
     best_epoch: int = 0
     best_value: float = math.inf
-    validation_loss: float | None = None  # of the best epoch
+    validation_loss: float | None = None
     validation_error: float | None = None
     seconds: float = 0.0
 
     def add(self, record: Record, watch: str) -> bool:
-        """Take note of an epoch, and return whether it is the best so far."""
+        """Take note of an epoch.
+
+        Args:
+            record: of the epoch.
+            watch: a word in `thinned.lab.recipe.WATCHED`.
+
+        Returns:
+            Whether it is the best so far.
+        """
         self.seconds += record.seconds
         value = record.validation_loss if watch == "loss" else record.validation_error
         better = value is None or value < self.best_value
@@ -170,7 +186,7 @@ class Loop:
             job=job,
             precision=config.run.precision,
         )
-        self._progress = _Progress()
+        self._progress = Progress()
         self._train, self._validation = parts.train.to(job.device), parts.validation.to(job.device)
         # As many training examples as there are to validate on, so that the gap compares like with like.
         some = order(SPLIT_SEED, 0, len(self._train), "fit")[: max(len(self._validation), monitors.PROBED)]
@@ -185,7 +201,7 @@ class Loop:
         if data:
             state = unpacked(data, self._folder)
             self._trainer.load(state["trainer"])
-            self._progress = _Progress(**state["progress"])
+            self._progress = Progress(**state["progress"])
         done = self._folder / "summary.json"
         told = self._job.share(done.read_bytes() if self._journal and done.exists() else b"")
         if told:
@@ -198,11 +214,15 @@ class Loop:
 
     def run(self) -> Outcome:
         """Train to the end, and test."""
+        self.train()
+        return self._end()
+
+    def train(self) -> None:
+        """Train to the end."""
         while self._trainer.epochs_done < self._config.training.epochs and not self._tired():
             self._epoch()
             if self.stop:
                 raise InterruptedRunError(f"Stopped after epoch {self._trainer.epochs_done}.")
-        return self._end()
 
     def _tired(self) -> bool:
         patience = self._config.penalties.patience

@@ -71,7 +71,7 @@ def start(
     """
     job = (job or Job()).on(config.run.device)
     source = data or examples.load(config.data.name, config.data.examples)
-    parts = _parts(config, source)
+    parts = prepared(config, source)
     config = _with_threads(config, parts.shape)
     folder = Path()
     if job.writes:
@@ -106,7 +106,7 @@ def resume(
     described = json.loads(job.share(_described(folder) if job.writes else b""))
     config = Config.of(described["settings"])
     job = job.on(config.run.device)
-    parts = _parts(config, data or examples.load(config.data.name, config.data.examples))
+    parts = prepared(config, data or examples.load(config.data.name, config.data.examples))
     if examples.fingerprint(parts.train) != described["data"]["fingerprint"]:
         raise DataError(f"The data {parts.name} must be those that the run in {folder} began with, but they changed.")
     return _train(config, parts, folder, job, display)
@@ -138,7 +138,19 @@ def restored(path: str | PathLike[str]) -> tuple[nn.Module, Config, Shape]:
     return model.eval(), config, shape
 
 
-def _parts(config: Config, source: Dataset) -> Parts:
+def prepared(config: Config, source: Dataset) -> Parts:
+    """Return what a run learns from, is chosen by, and is judged by.
+
+    Args:
+        config: of the run.
+        source: the data.
+
+    Returns:
+        The parts, standardised if the settings say so.
+
+    Raises:
+        RangeError, KindError: as `thinned.lab.examples.parts`.
+    """
     if config.data.standardise:
         source = standardise(source)
     return examples.parts(source, config.data.validation, config.model.kind, config.data.steps)

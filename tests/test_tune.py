@@ -1,0 +1,309 @@
+"""`thinned tune` as a whole: workers that are killed, a search that is stopped and goes on, and what it leaves."""
+
+import json
+import os
+import signal
+import sqlite3
+import xml.etree.ElementTree as ET
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from laboratory import DATA
+from rich.console import Console
+
+from thinned._errors import DataError, RangeError
+from thinned.lab import examples, loop
+from thinned.lab.config import Config
+from thinned.lab.config import read as read_settings
+from thinned.lab.loop import InterruptedRunError
+from thinned.lab.tuning import display, figures, findings, worker
+from thinned.lab.tuning.findings import Tried
+from thinned.lab.tuning.plan import Plan
+from thinned.lab.tuning.reading import read
+from thinned.lab.tuning.search import Where, search
+from thinned.lab.tuning.storage import StudyError, url
+from thinned.lab.tuning.study import opened, put
+from thinned.lab.tuning.supervisor import Silent, Standing
+from thinned_cli.tune import EXAMPLES, thinned
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "stripes.npz"
+    train, test = DATA.train, DATA.test
+    np.savez(path, x_train=train.inputs, y_train=train.targets, x_test=test.inputs, y_test=test.targets)
+    return str(path)
+
+
+def tables(data, **training):
+    return {
+        "data": {"name": data, "validation": 0.2, "standardise": True},
+        "model": {"hidden": [16]},
+        "training": {"epochs": 3, "batch_size": 20, **training},
+        "run": {"device": "cpu"},
+    }
+
+
+def rows(folder):
+    return [json.loads(line) for line in Path(folder, "trials.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+class Havoc(Silent):
+    """A display that kills one worker in the middle of a trial, and later presses Ctrl-C."""
+
+    def __init__(self, database):
+        self.database, self.killed, self.stopped, self.said = database, 0, False, []
+
+    def standing(self, now):
+        if now.done >= 1 and not self.killed:
+            with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True) as connection:
+                running = connection.execute(
+                    "SELECT value_json FROM trial_user_attributes JOIN trials USING (trial_id) "
+                    "WHERE key = 'worker' AND state = 'RUNNING'"
+                ).fetchone()
+            if running:
+                self.killed = int(json.loads(running[0]).split()[1])
+                os.kill(self.killed, signal.SIGKILL)
+        elif now.done >= 4 and not self.stopped:
+            self.stopped = True
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def say(self, text):
+        self.said.append(text)
+
+
+def test_killed_stopped_and_gone_on_with(tmp_path, data):
+    """Eight points of a grid: two workers, one of them killed; then Ctrl-C; then the rest."""
+    table = {"p": [0.1, 0.3, 0.5, 0.7], "lr": [0.03, 0.1]}
+    plan = Plan(tables(data, epochs=12), table, sampler="grid", pruner="none")
+    where, folder = Where(tmp_path, "x"), tmp_path / "x"
+    havoc = Havoc(folder / "study.db")
+    how = f"Go on with: thinned tune --study x --out {tmp_path}"
+    with pytest.raises(InterruptedRunError, match=rf"Stopped: \d of 8 trials are done. {how}"):
+        search(plan, where, workers=2, display=havoc)
+    assert havoc.killed
+    assert any("killed by SIGKILL; another worker takes over its trial." in text for text in havoc.said)
+    before = rows(folder)
+    assert 4 <= len(before) < 8
+    assert not (folder / "summary.json").exists()
+    found = search(None, where, workers=2)
+    assert (found.complete, found.pruned, found.failed) == (8, 0, ())
+    after = rows(folder)
+    assert [row for row in after if row["trial"] in {row["trial"] for row in before}] == before
+    points = Counter((row["settings"]["dropout.p"], row["settings"]["training.lr"]) for row in after)
+    assert points == Counter((p, lr) for p in table["p"] for lr in table["lr"])
+    assert [row["epochs"] for row in after] == [12] * 8
+    assert [len(row["curve"]) for row in after] == [12] * 8
+    with sqlite3.connect(folder / "study.db") as connection:
+        states = dict(connection.execute("SELECT state, COUNT(*) FROM trials GROUP BY state"))
+    assert states.pop("COMPLETE") == 8
+    assert set(states) <= {"FAIL"}  # those that were killed or stopped
+    left = ["best.toml", "config.json", "errors.svg", "lock", "study.db", "summary.json", "trials.jsonl"]
+    assert set(os.listdir(folder)) - {"importance.svg"} == {*left, f"best-{found.best.trial}"}
+    least = min((row["validation_error"], row["validation_loss"], row["trial"]) for row in after)
+    assert least == (found.best.validation_error, found.best.validation_loss, found.best.trial)
+    # The settings are ready to be trained, and train to what the trial had, bit for bit.
+    config = read_settings(folder / "best.toml")
+    assert (config.dropout.p, config.training.lr) == (
+        found.best.settings["dropout.p"],
+        found.best.settings["training.lr"],
+    )
+    assert (found.test.validation_error, found.test.validation_loss) == (
+        found.best.validation_error,
+        found.best.validation_loss,
+    )
+    result = CliRunner().invoke(thinned, ["train", str(folder / "best.toml"), "--out", str(tmp_path), "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["test_loss"] == found.test.test_loss
+    # Once more: nothing is left to be done, and the test part is not looked at again.
+    (folder / f"best-{found.best.trial}" / "summary.json").unlink()
+    assert search(None, where) == found
+    with pytest.raises(RangeError, match=r"with tables.training.epochs 12, but got 3; leave all settings out"):
+        search(Plan(tables(data), table, sampler="grid", pruner="none"), where)
+
+
+def test_trials_never_see_the_test_part(data):
+    config = Config.of(tables(data))
+    made = worker.parts(config, examples.load(data))
+    assert (len(made.train), len(made.validation), len(made.test)) == (72, 18, 0)
+
+
+def test_a_place_is_trained_once(tmp_path, data):
+    """Should two processes have put it into the queue; and what comes beside the queue is not trained at all."""
+    plan = Plan(tables(data), {"p": [0.1]}, sampler="grid")
+    study = opened(url(None, tmp_path), "x", plan, 3, make=True)
+    for _ in range(2):
+        put(study, plan, 0)
+    attempt = worker.TrialRun(plan, examples.load(data), study, lambda: False)
+    for _ in range(3):
+        attempt.take()
+    assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE", "FAIL", "FAIL"]
+    assert [len(trial.intermediate_values) for trial in study.get_trials()] == [3, 0, 0]
+
+
+def test_a_worker_that_is_stopped_gives_its_trial_back(tmp_path, data):
+    plan = Plan(tables(data), {"p": [0.1]}, sampler="grid")
+    study = opened(url(None, tmp_path), "x", plan, 3, make=True)
+    put(study, plan, 0)
+    worker.TrialRun(plan, examples.load(data), study, lambda: True).take()
+    assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "WAITING"]
+    assert study.get_trials()[1].user_attrs == {"place": 0}
+
+
+def test_a_trial_that_fails_is_told(tmp_path, data, monkeypatch):
+    plan = Plan(tables(data), {"p": [0.1]}, sampler="grid")
+    study = opened(url(None, tmp_path), "x", plan, 3, make=True)
+    put(study, plan, 0)
+    monkeypatch.setattr(worker.Watched, "train", lambda *_: 1 / 0)
+    worker.TrialRun(plan, examples.load(data), study, lambda: False).take()
+    (trial,) = study.get_trials()
+    assert (trial.state.name, trial.user_attrs["note"]) == ("FAIL", "ZeroDivisionError: division by zero.")
+
+
+def test_the_command(tmp_path, data):
+    path = tmp_path / "settings.toml"
+    text = f"[data]\nname = '{data}'\nvalidation = 0.2\n[model]\nhidden = [8]\n[tune.space]\np = [0.1, 0.5]\n"
+    path.write_text(text, encoding="utf-8")
+    call = ["tune", str(path), "--epochs", "2", "--search", "lr=1e-3..1e30:log", "--trials", "5", "--sampler", "random"]
+    result = CliRunner().invoke(thinned, [*call, "--study", "x", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    told = result.stdout.splitlines()
+    assert told[-2:] == [f"Best settings: {tmp_path / 'x' / 'best.toml'}", f"Figures: {tmp_path / 'x' / 'errors.svg'}"]
+    assert any(line.startswith("5 of 5 trials done, ") for line in told)
+    assert any(line.startswith("Test error of the best, trial ") for line in told)
+    made = rows(tmp_path / "x")
+    diverged = [row for row in made if row["note"]]  # at rates such as 1e20 the loss is soon no number
+    assert diverged
+    assert all(row["state"] == "pruned" and row["note"].startswith("The loss was no number") for row in diverged)
+    assert any(line.startswith("Given up for another reason than a worse error: ") for line in told)
+    ET.parse(tmp_path / "x" / "errors.svg")
+    more = CliRunner().invoke(
+        thinned, ["tune", "--study", "x", "--trials", "6", "--out", str(tmp_path), "--quiet", "--workers", "2"]
+    )
+    assert more.exit_code == 0, more.output
+    found = json.loads(more.stdout)
+    assert (found["places"], found["complete"] + found["pruned"]) == (6, 6)
+    assert rows(tmp_path / "x")[:5] == made
+    changed = Path(data).read_bytes()
+    try:
+        np.savez(data, x_train=DATA.train.inputs * 0.5, y_train=DATA.train.targets, x_test=DATA.test.inputs,
+                 y_test=DATA.test.targets)  # fmt: skip
+        with pytest.raises(DataError, match="must be those that the study began with, but they changed"):
+            search(None, Where(tmp_path, "x"))
+    finally:
+        Path(data).write_bytes(changed)
+
+
+def test_a_search_in_which_nothing_works(tmp_path, data):
+    plan = Plan(tables(data), {"lr": {"low": 1e25, "high": 1e30}}, sampler="random")
+    with pytest.raises(StudyError, match=r"No trial was trained to its end. The loss was no number any more; .* Go on"):
+        search(plan, Where(tmp_path, "x", f"journal:{tmp_path / 'study.log'}"), trials=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "`search` must name at least one setting, as in --search lr=1e-3..1e-1:log or in a table [tune.space]."),
+        (["--study", "nowhere"], "`search` must name at least one setting, as in --search lr=1e-3..1e-1:log or in a"),
+        (["--search", "lrr=1,2"], "`lrr` is no setting that can be searched; did you mean training.lr?"),
+        (["--search", "p=0.1,1.5"], "`p` must be in [0, 1], but got p=1.5."),
+        (
+            ["--search", "dropout.kind=standard,spatial"],
+            "The dropout of a hidden layer must be one of none, ",
+        ),
+        (
+            ["--search", "p=0.1,0.5", "--sampler", "x"],
+            "`sampler` must be one of tpe, gp, random, grid, but",
+        ),
+        (
+            ["--search", "p=0..0.5", "--sampler", "grid"],
+            "`dropout.p` must have a list of values or a step",
+        ),
+        (
+            ["--search", "p=0.1,0.5", "--validation", "0"],
+            "`data.validation` must be above 0, as trials",
+        ),
+        (["--search", "p=0.1,0.5", "--workers", "0"], "`workers` must be at least 1, but got workers=0."),
+        (["--search", "p=0.1,0.5", "--trials", "0"], "`trials` must be at least 1, but got trials=0."),
+        (
+            ["--search", "p=0.1,0.5", "--data", "nowhere"],
+            "`name` must be one of digits, artificial, ",
+        ),
+        (
+            ["--search", "p=0.1,0.5", "--study", "../x"],
+            "`name` must be up to 100 letters, digits, '_', '.', ",
+        ),
+        (["--search", "p=0.1,0.5", "--study", "x", "--storage", "nothing://x"], "`storage` must be a storage"),
+        (["nothing.toml"], "nothing.toml must be a TOML file that can be read, but: No such file or directory."),
+        (["--nonsense"], "No such option '--nonsense'."),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(tmp_path, arguments, message):
+    result = CliRunner().invoke(thinned, ["tune", *arguments, "--out", str(tmp_path / "runs")])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {message}")
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_of_something_else(tmp_path):
+    (tmp_path / "x").mkdir()
+    with pytest.raises(RangeError, match=r"`study` must be new or a study, but .*x is something else"):
+        search(Plan({}, {"p": [0.1]}), Where(tmp_path, "x"))
+
+
+def row(trial, state="complete", error=0.5, loss=1.0, **settings):
+    return Tried(trial, state, settings, error, loss, 1, 1, 0.5, None, [error], "host 1", None, None)
+
+
+def test_which_is_best():
+    tried = [row(0, error=0.1, loss=3.0), row(1, "pruned", error=0.0), row(2, error=0.1, loss=2.0), row(3, error=0.2)]
+    assert findings.best(tried) == tried[2]
+    assert [one.trial for one in findings.ranked(tried)] == [2, 0, 3]
+    assert findings.best([row(1, "pruned")]) is None
+
+
+def test_figures_of_all_kinds_of_settings():
+    space = read({
+        "training.lr": {"low": 1e-3, "high": 1.0, "log": True},
+        "dropout.p": [0.1, 0.5],
+        "dropout.kind": ["standard", "gaussian"],
+        "model.hidden": [[8], [8, 8]],
+    })  # fmt: skip
+    values = {"training.lr": 0.1, "dropout.p": 0.5, "dropout.kind": "gaussian", "model.hidden": [8, 8]}
+    tried = [row(0, **values), row(1, "pruned", **values), row(2, "pruned", None), row(3, error=0.01, **values)]
+    for text in (figures.errors(tried, space), figures.importance({"training.lr": 0.9, "dropout.p": 0.1})):
+        root = ET.fromstring(text)
+        assert root.tag.endswith("svg")
+        assert 'href="http' not in text  # opens offline
+    assert figures.errors(tried[2:3], space)  # nothing to be drawn
+
+
+def test_a_bar_in_a_terminal(capsys):
+    with display.TuneProgress(Console(force_terminal=True, width=140)) as show:
+        show.standing(Standing(8, 2, 1, 2, 0.125, {"training.lr": 0.1, "model.hidden": "[8, 8]"}))
+        show.begin(Config.of({"training": {"epochs": 7}}), None, 0)
+        show.step(1, 2)
+    seen = capsys.readouterr().out
+    assert "3 of 8 trials" in seen
+    assert "1 pruned, 2 running; least validation error 12.50 %: lr=0.1, hidden=[8, 8]" in seen
+    assert "training the best again: epoch 0 of 7" in seen
+    assert isinstance(Silent(), loop.Silent)
+
+
+def test_the_examples_of_help_are_commands():
+    import shlex
+
+    lines = [shlex.split(line) for line in EXAMPLES.splitlines() if line.startswith("  thinned ")]
+    assert len(lines) == 7
+    for _thinned, command, *arguments in lines:
+        thinned.commands[command].make_context(command, arguments)
+    toml = EXAMPLES.partition("thinned train:\n")[2].replace("\n  ", "\n").strip()
+    from thinned.lab.config import _reader
+
+    space = _reader().loads(toml)["tune"]["space"]
+    assert set(read(space)) == {"dropout.p", "training.lr", "training.optimizer"}
