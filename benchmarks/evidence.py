@@ -202,7 +202,8 @@ def cells(net: str, method: str, entries: list[Entry], machines: list[str]) -> l
 
 def place(entry: Entry) -> str:
     device = f"{entry['cpu']}, {entry['cores']} cores" if entry["device"] == "cpu" else entry["device"]
-    return f"{device}, {entry['threads']} threads, Python {entry['python']}, torch {entry['torch']}"
+    threads = f"{entry['threads']} thread{'s' * (entry['threads'] > 1)}"
+    return f"{device}, {threads}, Python {entry['python']}, torch {entry['torch']}"
 
 
 def percent(error: float | None) -> str:
