@@ -144,8 +144,13 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     ):
         for name, style in {"torch": "o-", "none": "s-"}.items():
             label = {"torch": "against nn.Dropout", "none": "against no dropout"}[name]
-            axis.plot([r[what] for r in chosen], [r[name] / r["batchwise"] for r in chosen], style, label=label)
-            ceiling = [r[name] / r["ceiling"] for r in chosen]
+            axis.plot(
+                [r[what] for r in chosen],
+                [r[f"{name}_seconds"] / r["batchwise_seconds"] for r in chosen],
+                style,
+                label=label,
+            )
+            ceiling = [r[f"{name}_seconds"] / r["ceiling_seconds"] for r in chosen]
             axis.plot([r[what] for r in chosen], ceiling, ":", color=axis.lines[-1].get_color(), label="its ceiling")
         axis.set_xscale("log", base=2)
         axis.set_xticks([r[what] for r in chosen], [str(r[what]) for r in chosen])
@@ -170,7 +175,8 @@ def main() -> None:
     for width, batch, timings in sweep():
         ratios = [timings.ratio(name, "batchwise") for name in ("torch", "none", "ceiling")]
         print(f"{width:6d} {batch:6d} {ratios[0]:9.2f} {ratios[1]:8.2f} {ratios[2]:14.0%}", flush=True)
-        rows.append({"width": width, "batch": batch, **{name: timings.median(name) for name in timings.turns}})
+        medians = {f"{name}_seconds": timings.median(name) for name in timings.turns}
+        rows.append({"width": width, "batch": batch, **medians})
     path = ROOT / "results" / f"chains-{facts['date'][:10]}-{facts['commit']}.csv"
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [*rows[0], *facts])

@@ -125,7 +125,7 @@ def test_windows():
 
 
 def test_under_vmap():
-    x = torch.randn(5, 30, dtype=torch.float64)
+    x = torch.rand(5, 30, dtype=torch.float64)  # above what is dropped, so that the least of a row is that
     call = torch.func.vmap(lambda t: functional.alpha_dropout(t, 0.5, True), randomness="different")
     torch.manual_seed(0)
     y = call(x)
