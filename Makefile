@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 FOLDERS := $(filter-out %__pycache__/,$(wildcard src/*/ src/thinned/*/))
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*) $(FOLDERS)
 
-.PHONY: compare test test-gpu lint bench bench-gpu install docs sanitize clean
+.PHONY: compare test test-gpu lint bench bench-gpu evidence install docs sanitize clean
 
 compare: .venv/installed  ## train without dropout, with torch's and with ours on handwritten digits; leaves a report
 	$(BIN)/thinned compare
@@ -21,6 +21,10 @@ lint: .venv/developer
 
 bench: .venv/installed  ## the correctness gate, then every case; writes benchmarks/results/
 	$(BIN)/python -m benchmarks
+
+evidence: .venv/installed  ## DATA=DIR: the published networks on MNIST; hours in all, goes on where it was stopped
+	$(if $(DATA),,$(error DATA must be given: make evidence DATA=DIR, the folder with the four files of MNIST))
+	$(BIN)/python -m benchmarks.evidence --data "$(DATA)"
 
 # On a machine with a GPU and without registries. What these need is installed there: torch, triton, nanobind,
 # scikit-build-core, cmake, ninja; and pytest, hypothesis and the lab extra for the tests.

@@ -45,21 +45,30 @@ def gate() -> None:
         sys.exit("The correctness gate is red; no speed is measured.")
 
 
+def commit() -> str:
+    """The commit, and whether anything but documents and results has changed since."""
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=ROOT.parent, check=False)
+
+    name = git("describe", "--always", "--abbrev=10").stdout.strip()
+    changed = git("diff", "--quiet", "HEAD", "--", ".", ":!docs", ":!benchmarks/results").returncode
+    return f"{name}-dirty" if name and changed else name or "unknown"
+
+
 def machine() -> dict[str, Any]:
     cpu = platform.processor()
     info = Path("/proc/cpuinfo")
     if info.exists():
         lines = info.read_text().splitlines()
         cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
-    describe = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
-    commit = subprocess.run(describe, capture_output=True, text=True, cwd=ROOT, check=False)
     return {
         "cpu": f"{cpu} ({thinned.kernels.cpu.path()})",
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "thinned": thinned.__version__,
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit(),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
 
