@@ -225,7 +225,7 @@ def gathered(path: Path | None, flags: Mapping[str, Any] | None = None) -> dict[
     Raises:
         RangeError, KindError: as for `read`.
 
-    Example:
+    Examples:
         >>> gathered(None, {"training.lr": "0.1"})
         {'training': {'lr': 0.1}}
     """

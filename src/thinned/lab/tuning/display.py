@@ -24,7 +24,7 @@ class TuneProgress:
     Args:
         console: where.
 
-    Example:
+    Examples:
         >>> with TuneProgress(Console(force_terminal=False)) as show:
         ...     show.standing(Standing(2, complete=1, pruned=0, running=1, best=0.125, settings={"dropout.p": 0.5}))
         1 of 2 trials done, 0 pruned, 1 running; least validation error 12.50 %: p=0.5

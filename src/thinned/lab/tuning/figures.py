@@ -24,7 +24,7 @@ def importance(shares: Mapping[str, float]) -> str:
     Returns:
         An SVG document.
 
-    Example:
+    Examples:
         >>> importance({"training.lr": 0.75, "dropout.p": 0.25}).startswith("<?xml")
         True
     """

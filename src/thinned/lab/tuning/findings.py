@@ -141,7 +141,7 @@ def words(settings: dict[str, Any]) -> str:
     Returns:
         As ``lr=0.03, dropout.kind=gaussian``: names without their section, unless another section has the same.
 
-    Example:
+    Examples:
         >>> words({"training.lr": 0.0312345, "dropout.p.1": 0.5, "model.hidden": [32, 16]})
         'lr=0.03123, p.1=0.5, hidden=[32, 16]'
     """
@@ -157,7 +157,7 @@ def short(name: str) -> str:
     Returns:
         What a person reads.
 
-    Example:
+    Examples:
         >>> short("training.lr"), short("dropout.kind")
         ('lr', 'dropout.kind')
     """

@@ -33,7 +33,7 @@ class Plan:
     Raises:
         RangeError, KindError: an unknown name, a space that cannot be searched.
 
-    Example:
+    Examples:
         >>> plan = Plan({}, {"dropout.p": [0.1, 0.3, 0.5]}, sampler="grid")
         >>> plan.places(None), plan.places(2)
         (3, 2)

@@ -32,7 +32,7 @@ def searched(flag: str) -> tuple[str, Any]:
     Raises:
         RangeError: it is neither.
 
-    Example:
+    Examples:
         >>> searched("lr=1e-3..1e-1:log")
         ('lr', {'low': 0.001, 'high': 0.1, 'log': True})
         >>> searched("hidden=800,800|1000")
@@ -68,7 +68,7 @@ def read(table: Mapping[str, Any]) -> Space:
     Raises:
         RangeError, KindError: a name that is no setting, or no space of values.
 
-    Example:
+    Examples:
         >>> read({"lr": {"low": 0.001, "high": 0.1, "log": True}, "dropout.p.2": [0.0, 0.5]})
         {'training.lr': Range(low=0.001, high=0.1, log=True, step=None), 'dropout.p.2': Choices(values=(0.0, 0.5))}
     """

@@ -39,7 +39,7 @@ def request(
     Raises:
         RangeError, KindError: something that is no setting, or cannot be used.
 
-    Example:
+    Examples:
         >>> plan, trials = request(None, {"training.epochs": 3}, ["p=0.1,0.5"], sampler="grid")
         >>> plan.table, plan.tables
         ({'p': [0.1, 0.5]}, {'training': {'epochs': 3}})

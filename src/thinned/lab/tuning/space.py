@@ -115,7 +115,7 @@ def settled(tables: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
     Raises:
         RangeError, KindError: they do not go together.
 
-    Example:
+    Examples:
         >>> config = settled({"model": {"hidden": [32, 16]}}, {"dropout.p.2": 0.25, "training.optimizer": "adam"})
         >>> config.dropout.p, config.training.lr
         ((0.5, 0.25), 0.001)
@@ -157,7 +157,7 @@ def layers(model: ModelSettings) -> int:
     Returns:
         How many rates `thinned.lab.dropouts.DropoutSettings` can have.
 
-    Example:
+    Examples:
         >>> layers(ModelSettings(kind="convnet"))
         3
     """
@@ -177,7 +177,7 @@ def check(tables: Mapping[str, Any], space: Space, attempt: Callable[[Config], o
     Raises:
         RangeError, KindError: what is wrong with the value.
 
-    Example:
+    Examples:
         >>> check({}, {"dropout.p": Choices((0.5, 1.5))})
         Traceback (most recent call last):
         ...
@@ -205,7 +205,7 @@ def points(space: Space) -> list[dict[str, Any]]:
     Raises:
         RangeError: a range without a step, or more than 10,000 points.
 
-    Example:
+    Examples:
         >>> points({"dropout.p": Range(0.0, 0.3, step=0.1)})
         [{'dropout.p': 0.0}, {'dropout.p': 0.1}, {'dropout.p': 0.2}, {'dropout.p': 0.3}]
     """
@@ -237,7 +237,7 @@ def text(value: Any) -> Any:
     Returns:
         What Optuna can store.
 
-    Example:
+    Examples:
         >>> text([32, 16]), text(0.5)
         ('[32, 16]', 0.5)
     """

@@ -84,7 +84,7 @@ def url(storage: str | None, folder: Path) -> str:
     Returns:
         As for `opened`.
 
-    Example:
+    Examples:
         >>> url(None, Path("/runs/first"))
         'sqlite:////runs/first/study.db'
     """
@@ -103,7 +103,7 @@ def shown(storage: str) -> str:
     Returns:
         What can be shown.
 
-    Example:
+    Examples:
         >>> shown("postgresql://me:secret@host/tuning")
         'postgresql://me:***@host/tuning'
     """
