@@ -140,7 +140,7 @@ def test_stopped_by_the_minutes_it_goes_on_bit_for_bit(tmp_path, capsys, monkeyp
     assert capsys.readouterr().out.count("test error") == 2
     assert places[1](*only, "--minutes", "1e-9") == 0
     assert "as the minutes are over. The same command goes on from there." in capsys.readouterr().out
-    assert not places[1].out.exists()  # they were over before the first piece
+    assert not places[1].runs.exists()  # they were over before the first piece
 
     ticks = iter(range(10_000))
     monkeypatch.setattr(evidence, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
