@@ -110,7 +110,10 @@ def test_options_reach_the_comparison(compare, tmp_path):
 def test_artificial_data(compare, tmp_path):
     assert compare("--data", "artificial", "--examples", "30", "--methods", "torch", "--name", "x").exit_code == 0
     config = json.loads((tmp_path / "runs" / "x" / "config.json").read_text(encoding="utf-8"))
-    assert config["data"] == {"name": "artificial", "train": 30, "test": 3, "note": ""}
+    assert config["data"] == {"name": "artificial", "train": 30, "test": 3, "standardised": False, "note": ""}
+    compare("--data", "artificial", "--examples", "30", "--methods", "torch", "--standardise", "--name", "y")
+    other = json.loads((tmp_path / "runs" / "y" / "config.json").read_text(encoding="utf-8"))
+    assert other["data"] == config["data"] | {"standardised": True}
 
 
 def test_one_file_of_cifar(compare, tmp_path):

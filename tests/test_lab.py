@@ -74,7 +74,7 @@ def test_a_whole_comparison(tmp_path):
     assert stored["rows"][1]["cost"] == vars(summary.rows[1].cost)
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    assert config["data"] == {"name": "stripes", "train": 90, "test": 33, "note": ""}
+    assert config["data"] == {"name": "stripes", "train": 90, "test": 33, "standardised": False, "note": ""}
     assert config["settings"]["hidden"] == [16]
     assert config["environment"]["torch"] == torch.__version__
     assert config["environment"]["threads"] == 1

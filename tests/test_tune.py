@@ -67,7 +67,7 @@ class Havoc(Silent):
             if running:
                 self.killed = int(json.loads(running[0]).split()[1])
                 os.kill(self.killed, signal.SIGKILL)
-        elif now.done >= 4 and not self.stopped:
+        elif now.done >= 2 and not self.stopped:
             self.stopped = True
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -78,7 +78,8 @@ class Havoc(Silent):
 def test_killed_stopped_and_gone_on_with(tmp_path, data):
     """Eight points of a grid: two workers, one of them killed; then Ctrl-C; then the rest."""
     table = {"p": [0.1, 0.3, 0.5, 0.7], "lr": [0.03, 0.1]}
-    plan = Plan(tables(data, epochs=12), table, sampler="grid", pruner="none")
+    epochs = 60  # so that trials take longer than the time between two looks at them
+    plan = Plan(tables(data, epochs=epochs), table, sampler="grid", pruner="none")
     where, folder = Where(tmp_path, "x"), tmp_path / "x"
     havoc = Havoc(folder / "study.db")
     how = f"Go on with: thinned tune --study x --out {tmp_path}"
@@ -87,7 +88,7 @@ def test_killed_stopped_and_gone_on_with(tmp_path, data):
     assert havoc.killed
     assert any("killed by SIGKILL; another worker takes over its trial." in text for text in havoc.said)
     before = rows(folder)
-    assert 4 <= len(before) < 8
+    assert 2 <= len(before) < 8
     assert not (folder / "summary.json").exists()
     found = search(None, where, workers=2)
     assert (found.complete, found.pruned, found.failed) == (8, 0, ())
@@ -95,8 +96,8 @@ def test_killed_stopped_and_gone_on_with(tmp_path, data):
     assert [row for row in after if row["trial"] in {row["trial"] for row in before}] == before
     points = Counter((row["settings"]["dropout.p"], row["settings"]["training.lr"]) for row in after)
     assert points == Counter((p, lr) for p in table["p"] for lr in table["lr"])
-    assert [row["epochs"] for row in after] == [12] * 8
-    assert [len(row["curve"]) for row in after] == [12] * 8
+    assert [row["epochs"] for row in after] == [epochs] * 8
+    assert [len(row["curve"]) for row in after] == [epochs] * 8
     with sqlite3.connect(folder / "study.db") as connection:
         states = dict(connection.execute("SELECT state, COUNT(*) FROM trials GROUP BY state"))
     assert states.pop("COMPLETE") == 8
@@ -121,7 +122,7 @@ def test_killed_stopped_and_gone_on_with(tmp_path, data):
     # Once more: nothing is left to be done, and the test part is not looked at again.
     (folder / f"best-{found.best.trial}" / "summary.json").unlink()
     assert search(None, where) == found
-    with pytest.raises(RangeError, match=r"with tables.training.epochs 12, but got 3; leave all settings out"):
+    with pytest.raises(RangeError, match=r"with tables.training.epochs 60, but got 3; leave all settings out"):
         search(Plan(tables(data), table, sampler="grid", pruner="none"), where)
 
 

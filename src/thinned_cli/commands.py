@@ -67,7 +67,7 @@ Examples:
   thinned compare --data mnist-folder --hidden 800,800 --batch-size 100
   thinned compare --data mnist --hidden 800,800 --epochs 10
   thinned compare --seeds 10 --baseline none --target-error 0.03
-  thinned compare --data table.csv
+  thinned compare --data table.csv --standardise
   thinned compare --data artificial --examples 10000 --hidden 1000,1000,1000 --input-p 0.5
   thinned compare --methods torch,batchwise --groups 10 --units slice --optimizer adamw
 
@@ -88,6 +88,7 @@ Graham et al. on MNIST, in 40 epochs:
 @click.option(
     "--examples", type=int, show_default="100000", help="Examples to train on, of artificial data; a tenth to test on."
 )
+@click.option("--standardise", is_flag=True, help="Give features mean 0 and deviation 1, as tables need it.")
 @click.option(
     "--methods", default="none,torch,thinned,batchwise", metavar="NAMES", help="What to compare, with commas."
 )
@@ -129,6 +130,7 @@ def compare(
     *,
     data: str,
     examples: int | None,
+    standardise: bool,
     methods: str,
     hidden: str,
     p: float,
@@ -151,6 +153,7 @@ def compare(
     """
     from rich.console import Console
 
+    from thinned.data import preparation
     from thinned.lab import compare, display
     from thinned.lab.recipe import Recipe
 
@@ -167,7 +170,8 @@ def compare(
         baseline=baseline,
         target_error=target_error,
     )
-    dataset = load(data, examples).dense()
+    dataset = load(data, examples)
+    dataset = (preparation.standardise(dataset) if standardise else dataset).dense()
     console = Console()
     with display.Progress(console, settings) as progress:
         summary = compare.run(settings, dataset, out, name, progress)

@@ -155,7 +155,13 @@ def run(
     with machine.threads(threads), records.Journal(folder / "records.jsonl") as journal:
         config = {
             "command": "compare",
-            "data": {"name": data.name, "train": len(train.targets), "test": len(test.targets), "note": data.note},
+            "data": {
+                "name": data.name,
+                "train": len(train.targets),
+                "test": len(test.targets),
+                "standardised": data.input_scaling is not None,
+                "note": data.note,
+            },
             "settings": asdict(settings),
             "environment": records.environment(),
         }
