@@ -25,6 +25,8 @@ FLAGS = (
     ("--examples", "data.examples", "Examples to train on, of artificial data."),
     ("--validation", "data.validation", "Share of the training part that is put aside. [0.1]"),
     ("--standardise", "data.standardise", "Give features, and numbers to be predicted, mean 0 and deviation 1."),
+    ("--flip", "data.flip", "Mirror half of the training images, others in each epoch."),
+    ("--shift", "data.shift", "Move training images by up to so many pixels. [0]"),
     ("--steps", "data.steps", "Words of one example of a text. [64]"),
     ("--model", "model.kind", "mlp, convnet, sparse, transformer or lstm. [mlp]"),
     ("--hidden", "model.hidden", "Widths of the hidden layers. [1024,1024 for mlp]"),
@@ -73,7 +75,7 @@ FLAGS = (
     ("--tensorboard", "run.tensorboard", "Write scalars for TensorBoard."),
 )
 
-SWITCHES = ("--standardise", "--tensorboard")
+SWITCHES = ("--standardise", "--flip", "--tensorboard")
 
 
 def flags_of_settings(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -33,6 +33,8 @@ class DataSettings:
         standardise: whether features, and the numbers of a regression, get mean 0 and standard deviation 1, by those of
             the training part.
         steps: words of one example of a text.
+        flip: whether half of the training images are mirrored, others in each epoch.
+        shift: by how many pixels a training image may be moved, another way in each epoch.
 
     Examples:
         >>> DataSettings(validation=1.5)
@@ -46,6 +48,8 @@ class DataSettings:
     validation: float = 0.1
     standardise: bool = False
     steps: int = 64
+    flip: bool = False
+    shift: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation < 1:
@@ -53,6 +57,8 @@ class DataSettings:
         if self.examples is not None:
             _check.positive(self.examples, "examples")
         _check.positive(self.steps, "steps")
+        if self.shift:
+            _check.positive(self.shift, "shift")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ This is the one place of the laboratory that knows what `thinned.data` returns.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from thinned.data import Dataset, Split
 from thinned.keys import site_seed
 
 SPLIT_SEED = 0
+Augment = Callable[[Tensor, Tensor, int], Tensor]
 
 
 class Bags(NamedTuple):
@@ -188,6 +190,7 @@ class Parts:
         validation: put aside of the training part, to stop by; there may be none.
         test: looked at once, in the end.
         shape: what a network has to know.
+        image: channels, if there are any, height and width of an input that is an image; otherwise empty.
     """
 
     name: str
@@ -196,6 +199,7 @@ class Parts:
     validation: Examples
     test: Examples
     shape: Shape
+    image: tuple[int, ...] = ()
 
 
 def load(name: str, examples: int | None = None) -> Dataset:
@@ -257,7 +261,42 @@ def parts(source: Dataset, validation: float, kind: str = "mlp", steps: int = 64
     train, aside, test = (Examples.of(split, flat=kind == "mlp") for split in splits)
     features = (source.train.inputs.features,) if kind == "sparse" else tuple(train.inputs.shape[1:])
     shape = Shape(features, source.outputs, len(train), text)
-    return Parts(source.name, source.note, train, aside, test, shape)
+    image = () if sparse and kind == "sparse" else tuple(source.train.inputs.shape[1:])
+    return Parts(source.name, source.note, train, aside, test, shape, image if len(image) in (2, 3) else ())
+
+
+def augmentation(made: Parts, flip: bool, shift: int, seed: int) -> Augment | None:
+    """Return what is done to the images of a batch while training.
+
+    Args:
+        made: what is trained on.
+        flip: whether half of the images are mirrored.
+        shift: by how many pixels an image may be moved.
+        seed: of the run.
+
+    Returns:
+        A function of a batch of inputs, their places among the training examples, and the epoch; None if there is
+        nothing to do.
+
+    Raises:
+        RangeError, KindError: there are no images, or the shift is not below their sides.
+
+    Examples:
+        >>> change = augmentation(parts(load("digits"), 0.25), flip=False, shift=1, seed=0)
+        >>> change(torch.ones(2, 64), torch.tensor([3, 8]), 0).shape
+        torch.Size([2, 64])
+    """
+    if not flip and shift == 0:
+        return None
+    if not made.image:
+        raise KindError(f"`flip` and `shift` must be left out, because the examples of {made.name} are no images.")
+
+    def change(inputs: Tensor, places: Tensor, epoch: int) -> Tensor:
+        images = inputs.reshape(len(inputs), *made.image)
+        return data.augment(images, places, seed=seed, epoch=epoch, flip=flip, shift=shift).reshape(inputs.shape)
+
+    change(made.train.inputs[:0], torch.empty(0, dtype=torch.int64), 0)  # the shift may be too large
+    return change
 
 
 def order(seed: int, epoch: int, count: int, what: str = "order") -> Tensor:

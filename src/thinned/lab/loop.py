@@ -20,7 +20,7 @@ from thinned.lab import models, monitors, records
 from thinned.lab.checkpoint import Checkpoints, unpacked
 from thinned.lab.config import Config
 from thinned.lab.distributed import Job, PeerError
-from thinned.lab.examples import SPLIT_SEED, Parts, order
+from thinned.lab.examples import SPLIT_SEED, Parts, augmentation, order
 from thinned.lab.records import Record
 from thinned.lab.train import Trainer, load_weights, measure
 
@@ -185,6 +185,7 @@ class Loop:
             penalties=config.penalties,
             job=job,
             precision=config.run.precision,
+            augment=augmentation(parts, config.data.flip, config.data.shift, config.run.seed),
         )
         self._progress = Progress()
         self._train, self._validation = parts.train.to(job.device), parts.validation.to(job.device)

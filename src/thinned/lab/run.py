@@ -149,11 +149,13 @@ def prepared(config: Config, source: Dataset) -> Parts:
         The parts, standardised if the settings say so.
 
     Raises:
-        RangeError, KindError: as `thinned.lab.examples.parts`.
+        RangeError, KindError: as `thinned.lab.examples.parts` and `augmentation`.
     """
     if config.data.standardise:
         source = standardise(source)
-    return examples.parts(source, config.data.validation, config.model.kind, config.data.steps)
+    made = examples.parts(source, config.data.validation, config.model.kind, config.data.steps)
+    examples.augmentation(made, config.data.flip, config.data.shift, config.run.seed)  # told before there is a folder
+    return made
 
 
 def _with_threads(config: Config, shape: Shape) -> Config:

@@ -17,7 +17,7 @@ from torch.nn.utils import prune
 from thinned import _check, keyed, optim, regularization
 from thinned.keys import step_seeds
 from thinned.lab.distributed import Job
-from thinned.lab.examples import Examples, order
+from thinned.lab.examples import Augment, Examples, order
 from thinned.lab.recipe import Penalties, Recipe
 from thinned.nn import ConcreteDropout, kl_divergence
 
@@ -40,6 +40,7 @@ class Trainer:
         penalties: what restrains the weights.
         job: the processes that share the batches.
         precision: ``"float32"``, or ``"bfloat16"`` for torch's automatic mixed precision.
+        augment: what is done to the inputs of a batch, given their places and the epoch.
 
     Examples:
         >>> trainer = Trainer(lambda: nn.Linear(4, 2), Recipe(batch_size=8), seed=0)
@@ -59,10 +60,12 @@ class Trainer:
         penalties: Penalties | None = None,
         job: Job | None = None,
         precision: str = "float32",
+        augment: Augment | None = None,
     ) -> None:
         self._seed = _check.word64(seed, "seed")
         self._recipe, self._job, self._bfloat16 = recipe, job or Job(), precision == "bfloat16"
         self._penalties = penalties or Penalties()
+        self._augment = augment
         self._examples = 1  # to train on
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self._seed)
@@ -112,7 +115,10 @@ class Trainer:
                 batch = (begin, end, len(rows)) if job.size > 1 else None
                 keyed(self.model, self._seed, first + self.steps_done, batch)
                 mine = train.pick(rows[begin:end])
-                loss = self.step(mine.inputs, mine.targets, share)
+                inputs = mine.inputs
+                if self._augment is not None:
+                    inputs = self._augment(inputs, rows[begin:end], self.epochs_done)
+                loss = self.step(inputs, mine.targets, share)
                 self._total += loss * (share * len(rows) / job.size)
                 self.steps_done += 1
                 self._seconds += time.perf_counter() - start

@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def parts(config: Config, source: Dataset) -> Parts:
         The parts; the test part holds no examples.
     """
     made = run.prepared(config, source)
-    return Parts(made.name, made.note, made.train, made.validation, made.test.head(0), made.shape)
+    return replace(made, test=made.test.head(0))
 
 
 class TrialRun:
