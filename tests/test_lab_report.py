@@ -21,7 +21,7 @@ from thinned.lab.recipe import Recipe
 from thinned.lab.records import Record
 from thinned.lab.summary import summarise
 
-COST = Cost(bytes_kept=2048, flops=1_500_000, latency=0.00025)
+COST = Cost(bytes_kept=2048, flops=1_500_000, latency=0.00025, peak_bytes=3_145_728)
 
 
 def record(method, seed, epoch, error=0.5, seconds=1.0, loss=1.0):
@@ -58,11 +58,11 @@ def test_cells_and_notes_of_a_table():
     done = [record("none", seed, 1, error, seconds=12.34) for seed, error in [(0, 0.02), (1, 0.04)]]
     summary = summarise(["none"], [0, 1], done, costs={"none": COST}, folder=Path("x"))
     assert tables.cells(summary, summary.rows[0]) == ["none", "3.00 ± 1.41", "baseline"]
-    assert tables.cost_cells(summary.rows[0]) == ["none", "12.3", "1.00x", "2.00 KiB", "1.50 M", "0.250 ms"]
+    assert tables.cost_cells(summary.rows[0]) == ["none", "12.3", "1.00x", "3.00 MiB", "2.00 KiB", "1.50 M", "0.250 ms"]
     assert tables.notes(summary)[0].startswith("Test error: after epoch 1, mean and standard deviation over 2 seeds.")
     empty = summarise(["none"], [0], [], costs={}, folder=Path("x"))
     assert tables.cells(empty, empty.rows[0]) == ["none", "-", "baseline"]
-    assert tables.cost_cells(empty.rows[0]) == ["none", "-", "-", "-", "-", "-"]
+    assert tables.cost_cells(empty.rows[0]) == ["none", "-", "-", "-", "-", "-", "-"]
     assert tables.notes(empty) == []
 
 

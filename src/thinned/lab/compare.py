@@ -25,7 +25,7 @@ from thinned.lab.examples import Examples
 from thinned.lab.recipe import OPTIMIZERS, Recipe
 from thinned.lab.records import Record
 from thinned.lab.summary import Summary, summarise
-from thinned.lab.train import Trainer, bytes_kept, test_error
+from thinned.lab.train import Trainer, test_error
 
 WARM_UP = 3  # steps before the clock runs
 WIDEST = 2**24  # units of one layer
@@ -235,9 +235,18 @@ def _warm_up(
         trainer = make(0)
         trainer.epoch(train.head(WARM_UP * recipe.batch_size))
         batch, models[name] = train.head(recipe.batch_size), trainer.model
-        measured[name] = Cost(bytes_kept(trainer.model, batch), costs.flops(trainer.model, batch))
+        measured[name] = Cost(
+            costs.bytes_kept(trainer.model, batch),
+            costs.flops(trainer.model, batch),
+            peak_bytes=costs.peak_bytes(partial(_few_steps, make, train.head(2 * recipe.batch_size))),
+        )
     for name, latency in costs.latencies(models, train.head(1)).items():
         measured[name] = replace(measured[name], latency=latency)
+
+
+def _few_steps(make: Callable[[int], Trainer], examples: Examples) -> None:
+    """Make a network and train it, its optimizer's state included from the second step on."""
+    make(0).epoch(examples)
 
 
 def _one_seed(

@@ -63,10 +63,11 @@ def comparison_parts(
         f"same batches. {data['note']}"
     )
     fine = (
-        f"One test example is {100 / data['test']:.2g} %. Kept for backward: what the forward pass of one step stores "
-        "for the gradients, without the weights and the batch itself. FLOPs of a step: matrix products that are "
-        f"computed, forward and backward, for a batch of {recipe['batch_size']}; a multiplication and an addition are "
-        "two. Prediction: of one example, without dropout; median."
+        f"One test example is {100 / data['test']:.2g} %. Peak memory: of all tensors at one time while training, with "
+        "weights, gradients and the state of the optimizer, without the data. Kept for backward: what the forward pass "
+        "of one step stores for the gradients, without the weights and the batch. FLOPs of a step: of the matrix "
+        f"products that are computed, forward and backward, for a batch of {recipe['batch_size']}; a multiplication "
+        "and an addition are two. Latency: of the prediction of one example, without dropout; median."
     )
     return [
         page.paragraph(told.rstrip()),

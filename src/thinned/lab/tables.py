@@ -73,9 +73,10 @@ def cost_headings(summary: Summary) -> list[str]:
         "method",
         "seconds per epoch",
         f"speed vs {summary.baseline}",
+        "peak memory",
         "kept for backward",
         "FLOPs of a step",
-        "prediction",
+        "latency",
     ]
 
 
@@ -90,14 +91,15 @@ def cost_cells(row: Row) -> list[str]:
 
     Examples:
         >>> from thinned.lab.costs import Cost
-        >>> cost_cells(Row("none", "", (), None, None, 1.5, 3.0, None, Cost(104, 2_500_000, 0.00025), (), False))
-        ['none', '1.500', '-', '104 B', '2.50 M', '0.250 ms']
+        >>> cost_cells(Row("none", "", (), None, None, 1.5, 3.0, None, Cost(104, 2_500_000, 0.00025, 2048), (), False))
+        ['none', '1.500', '-', '2.00 KiB', '104 B', '2.50 M', '0.250 ms']
     """
     cost = row.cost
     return [
         row.method,
         NONE if row.seconds is None else seconds_text(row.seconds),
         NONE if row.speed is None else f"{row.speed:.2f}x",
+        NONE if cost is None or cost.peak_bytes is None else size(cost.peak_bytes),
         NONE if cost is None else size(cost.bytes_kept),
         NONE if cost is None else _operations(cost.flops),
         NONE if cost is None or cost.latency is None else f"{1000 * cost.latency:.3f} ms",
@@ -173,20 +175,24 @@ def size(count: float) -> str:
         Three digits and a unit.
 
     Examples:
-        >>> size(104), size(2_487_204)
-        ('104 B', '2.37 MiB')
+        >>> size(104), size(2_487_204), size(500_000)
+        ('104 B', '2.37 MiB', '488 KiB')
     """
     if count < 1024:
         return f"{count:.0f} B"
     power = min(int(math.log2(count) // 10), 5)
-    return f"{count / 1024**power:.2f} {'KMGTP'[power - 1]}iB"
+    return f"{_three_digits(count / 1024**power)} {'KMGTP'[power - 1]}iB"
 
 
 def _operations(count: float) -> str:
     if count < 1000:
         return f"{count:.0f}"
     power = min(int(math.log10(count) // 3), 5)
-    return f"{count / 1000**power:.2f} {'kMGTP'[power - 1]}"
+    return f"{_three_digits(count / 1000**power)} {'kMGTP'[power - 1]}"
+
+
+def _three_digits(number: float) -> str:
+    return f"{number:.{max(2 - int(math.log10(number)), 0)}f}"
 
 
 def seconds_text(seconds: float) -> str:

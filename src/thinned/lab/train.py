@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 from torch.nn.utils import prune
 
@@ -326,37 +325,3 @@ def test_error(model: nn.Module, test: Examples) -> float:
         0.5
     """
     return measure(model, test).error
-
-
-def bytes_kept(model: nn.Module, batch: Examples) -> int:
-    """Count the bytes that the forward pass of one training step keeps for backward.
-
-    Counted are the storages of all tensors that autograd saves, each once and whole; the network's parameters and the
-    batch itself, which are in memory anyway, are left out.
-
-    Args:
-        model: the network; left in training mode.
-        batch: the examples of the step.
-
-    Returns:
-        Number of bytes.
-
-    Examples:
-        ReLU keeps its output, 2 x 3 float32 numbers; the loss keeps as many, and one number more:
-
-        >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
-        >>> bytes_kept(model, Examples(torch.ones(2, 4), torch.tensor([0, 1])))
-        52
-    """
-    model.train()
-    kept: dict[int, Tensor] = {}  # the tensors too: a freed storage's address could come again
-
-    def pack(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with torch.random.fork_rng(devices=[]), saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = functional.cross_entropy(model(batch.inputs), batch.targets)
-    known = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), batch.inputs, batch.targets)}
-    del loss
-    return sum(tensor.untyped_storage().nbytes() for address, tensor in kept.items() if address not in known)
