@@ -1,15 +1,12 @@
 """What a comparison, or a run of training, shows in a terminal or in a log."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 from rich import progress
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from thinned.lab import tables
 from thinned.lab.compare import Settings
@@ -18,11 +15,10 @@ from thinned.lab.examples import Parts
 from thinned.lab.loop import Outcome
 from thinned.lab.records import Record
 from thinned.lab.summary import Summary
+from thinned.lab.terminal import LINES, Bars, table
 
-LINES = 10  # of a log, at most
 
-
-class Progress:
+class Progress(Bars):
     """Shows how far a comparison is: bars in a terminal, a few lines elsewhere.
 
     Args:
@@ -38,32 +34,20 @@ class Progress:
     """
 
     def __init__(self, console: Console, settings: Settings) -> None:
-        self._console, self._settings = console, settings
-        self._rounds = len(settings.seeds) * settings.recipe.epochs
-        self._round = 0
-        self._errors: dict[str, str] = {}
-        self._bars = progress.Progress(
+        super().__init__(
+            console,
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
             progress.TextColumn("seed {task.fields[seed]}, epoch {task.fields[epoch]}: {task.fields[error]}"),
-            progress.TimeRemainingColumn(),
-            console=console,
-            auto_refresh=False,  # a thread that draws would take time from the training that is timed
-            disable=not console.is_terminal,
         )
+        self._settings = settings
+        self._rounds = len(settings.seeds) * settings.recipe.epochs
+        self._round = 0
+        self._errors: dict[str, str] = {}
         self._tasks = {
             method: self._bars.add_task(method, total=self._rounds, seed="-", epoch="-", error="-")
             for method in settings.methods
         }
-
-    def __enter__(self) -> "Progress":
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
 
     def __call__(self, record: Record) -> None:
         """Show that an epoch is done.
@@ -92,12 +76,10 @@ class Progress:
             seeds, epochs = self._settings.seeds, self._settings.recipe.epochs
             errors = ", ".join(f"{method} {self._errors[method]}" for method in self._settings.methods)
             where = f"seed {record.seed} ({seeds.index(record.seed) + 1} of {len(seeds)})"
-            self._console.print(
-                f"{where}, epoch {record.epoch} of {epochs}: test error {errors}", highlight=False, soft_wrap=True
-            )
+            self.say(f"{where}, epoch {record.epoch} of {epochs}: test error {errors}")
 
 
-class TrainProgress:
+class TrainProgress(Bars):
     """Shows how far a run of training is: a bar in a terminal, a few lines elsewhere.
 
     Args:
@@ -114,28 +96,15 @@ class TrainProgress:
     """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._epochs, self._done, self._drawn = 1, 0, 0.0
-        self.numbers = False  # whether numbers are predicted, and not classes
-        self._bar = progress.Progress(
+        super().__init__(
+            console,
             progress.TextColumn("epoch {task.fields[epoch]}"),
             progress.BarColumn(),
             progress.TextColumn("{task.fields[told]}"),
-            progress.TimeRemainingColumn(),
-            console=console,
-            auto_refresh=False,  # a thread that draws would take time from the training
-            disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=None, epoch="-", told="")
-
-    def __enter__(self) -> "TrainProgress":
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+        self._epochs, self._done, self._drawn = 1, 0, 0.0
+        self.numbers = False  # whether numbers are predicted, and not classes
+        self._task = self._bars.add_task("", total=None, epoch="-", told="")
 
     def begin(self, config: Config, parts: Parts, epoch: int) -> None:
         """Show what is trained on.
@@ -147,7 +116,7 @@ class TrainProgress:
         """
         self._epochs, self._done = config.training.epochs, epoch
         self.numbers = parts.train.targets.is_floating_point()
-        self._bar.update(self._task, total=self._epochs, completed=epoch, epoch=f"{epoch + 1} of {self._epochs}")
+        self._bars.update(self._task, total=self._epochs, completed=epoch, epoch=f"{epoch + 1} of {self._epochs}")
         validated = f", {len(parts.validation):,} to validate" if len(parts.validation) else ""
         self.say(f"{len(parts.train):,} examples of {parts.name} to train on{validated}, {len(parts.test):,} to test")
         if epoch:
@@ -163,7 +132,7 @@ class TrainProgress:
         now = time.monotonic()
         if now - self._drawn > 0.2:
             self._drawn = now
-            self._bar.update(self._task, completed=self._done + step / steps, refresh=True)
+            self._bars.update(self._task, completed=self._done + step / steps, refresh=True)
 
     def epoch(self, record: Record) -> None:
         """Show that an epoch is done.
@@ -179,20 +148,12 @@ class TrainProgress:
             told += f", gap {record.gap:.2g}"
         self._done = record.epoch
         following = min(record.epoch + 1, self._epochs)
-        self._bar.update(
+        self._bars.update(
             self._task, completed=record.epoch, epoch=f"{following} of {self._epochs}", told=told, refresh=True
         )
         tenth, before = (LINES * done // self._epochs for done in (record.epoch, record.epoch - 1))
         if not self._console.is_terminal and tenth > before:
             self.say(f"epoch {record.epoch} of {self._epochs}: {told}")
-
-    def say(self, text: str) -> None:
-        """Show a line.
-
-        Args:
-            text: the line.
-        """
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _error(error: float, numbers: bool) -> str:
@@ -209,17 +170,16 @@ def outcome(console: Console, found: Outcome, numbers: bool = False) -> None:
     """
     early = ", stopped early" if found.stopped_early else ""
     console.print(f"{found.epochs} epochs{early}, {found.seconds:.1f} s of training; best: epoch {found.best_epoch}")
-    table = Table()
-    for heading in ("part", "loss", "error"):
-        table.add_column(heading, justify="left" if heading == "part" else "right")
-    rows = {
+    measured = {
         "validation": (found.validation_loss, found.validation_error),
         "test": (found.test_loss, found.test_error),
     }
-    for part, (loss, error) in rows.items():
-        if loss is not None and error is not None:
-            table.add_row(part, f"{loss:.4g}", _error(error, numbers))
-    console.print(table)
+    rows = [
+        [part, f"{loss:.4g}", _error(error, numbers)]
+        for part, (loss, error) in measured.items()
+        if loss is not None and error is not None
+    ]
+    console.print(table(["part", "loss", "error"], rows))
 
 
 @contextmanager
@@ -249,32 +209,35 @@ def prediction(console: Console, about: Mapping[str, Any]) -> None:
     if not about["drops"]:
         _say(console, "All passes are the same: this network drops nothing.")
     plain = {name: value for name, value in about.items() if isinstance(value, float)}
-    _print(console, ["measure", "value"], [[name.replace("_", " "), f"{value:.4g}"] for name, value in plain.items()])
+    rows = [[name.replace("_", " "), f"{value:.4g}"] for name, value in plain.items()]
+    console.print(table(["measure", "value"], rows))
     if about["task"] != "classification":
         return
     filled = [part for part in about["reliability"] if part["count"]]
     _say(console, f"Reliability, in {len(about['reliability'])} bins of equal width:")
-    _print(
-        console,
-        ["confidence", "examples", "mean confidence", "accuracy"],
-        [
+    console.print(
+        table(
+            ["confidence", "examples", "mean confidence", "accuracy"],
             [
-                f"{part['low']:.2f} to {part['high']:.2f}",
-                f"{part['count']:,}",
-                f"{part['confidence']:.4f}",
-                f"{part['accuracy']:.4f}",
-            ]
-            for part in filled
-        ],
+                [
+                    f"{part['low']:.2f} to {part['high']:.2f}",
+                    f"{part['count']:,}",
+                    f"{part['confidence']:.4f}",
+                    f"{part['accuracy']:.4f}",
+                ]
+                for part in filled
+            ],
+        )
     )
     _say(console, "Accuracy when the examples with the largest entropy are rejected:")
-    _print(
-        console,
-        ["rejected", "examples left", "accuracy"],
-        [
-            [f"{100 * kept['rejected']:.0f} %", f"{kept['count']:,}", f"{kept['accuracy']:.4f}"]
-            for kept in about["rejection_by_entropy"][::2]
-        ],
+    console.print(
+        table(
+            ["rejected", "examples left", "accuracy"],
+            [
+                [f"{100 * kept['rejected']:.0f} %", f"{kept['count']:,}", f"{kept['accuracy']:.4f}"]
+                for kept in about["rejection_by_entropy"][::2]
+            ],
+        )
     )
 
 
@@ -291,19 +254,9 @@ def show(console: Console, summary: Summary, epochs: int) -> None:
         (tables.headings(summary), [tables.cells(summary, row, plus_minus) for row in summary.rows]),
         (tables.cost_headings(summary), [tables.cost_cells(row) for row in summary.rows]),
     ):
-        _print(console, headings, rows)
+        console.print(table(headings, rows))
     for text in (*tables.warnings(summary, epochs), *summary.verdicts, *tables.notes(summary)):
         _say(console, text)
-
-
-def _print(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table whose first column says what a row is about."""
-    table = Table()
-    for i, heading in enumerate(headings):
-        table.add_column(escape(heading), justify="right" if i else "left")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    console.print(table)
 
 
 def _say(console: Console, text: str) -> None:

@@ -1,24 +1,22 @@
 """What a search shows in a terminal or in a log."""
 
-from types import TracebackType
-
 from rich import progress
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from thinned.lab.config import Config
 from thinned.lab.examples import Parts
 from thinned.lab.records import Record
+from thinned.lab.terminal import LINES, Bars, table
 from thinned.lab.tuning.findings import ranked, short, words
 from thinned.lab.tuning.search import Found
 from thinned.lab.tuning.supervisor import Standing
 
-LINES = 10  # of a log, at most
 SHOWN = 10  # trials of the table
+HEADINGS = ("trial", "error, %", "loss", "best epoch", "seconds", "settings")
 
 
-class TuneProgress:
+class TuneProgress(Bars):
     """Shows how far a search is: a bar in a terminal, a few lines elsewhere.
 
     Args:
@@ -31,27 +29,15 @@ class TuneProgress:
     """
 
     def __init__(self, console: Console) -> None:
-        self._console, self._said, self._epochs = console, 0, 1
-        self._bar = progress.Progress(
+        super().__init__(
+            console,
             progress.TextColumn("{task.completed} of {task.total} trials"),
             progress.BarColumn(),
             progress.TextColumn("{task.fields[told]}"),
             progress.TimeElapsedColumn(),
-            progress.TimeRemainingColumn(),
-            console=console,
-            auto_refresh=False,  # a thread that draws would take time from the workers
-            disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=None, told="starting workers")
-
-    def __enter__(self) -> "TuneProgress":
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+        self._said, self._epochs = 0, 1
+        self._task = self._bars.add_task("", total=None, told="starting workers")
 
     def standing(self, now: Standing) -> None:
         """Show how far a study is.
@@ -62,7 +48,7 @@ class TuneProgress:
         told = f"{now.pruned} pruned, {now.running} running"
         if now.best is not None:
             told += f"; least validation error {100 * now.best:.2f} %: {words(now.settings)}"
-        self._bar.update(self._task, completed=now.done, total=now.places, told=escape(told), refresh=True)
+        self._bars.update(self._task, completed=now.done, total=now.places, told=escape(told), refresh=True)
         tenth = LINES * now.done // now.places
         if not self._console.is_terminal and tenth > self._said:
             self._said = tenth
@@ -91,15 +77,7 @@ class TuneProgress:
         self._train(record.epoch)
 
     def _train(self, epoch: int) -> None:
-        self._bar.update(self._task, told=f"training the best again: epoch {epoch} of {self._epochs}", refresh=True)
-
-    def say(self, text: str) -> None:
-        """Show a line.
-
-        Args:
-            text: the line.
-        """
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._bars.update(self._task, told=f"training the best again: epoch {epoch} of {self._epochs}", refresh=True)
 
 
 def show(console: Console, found: Found) -> None:
@@ -110,16 +88,19 @@ def show(console: Console, found: Found) -> None:
         found: by a search.
     """
     complete = ranked([*found.rows])
-    table = Table(title=f"The best of {len(complete)} trials by validation error; {found.pruned} were pruned")
-    for heading in ("trial", "error, %", "loss", "best epoch", "seconds", "settings"):
-        table.add_column(heading, justify="left" if heading == "settings" else "right")
-    for row in complete[:SHOWN]:
-        error = "" if row.validation_error is None else f"{100 * row.validation_error:.2f}"
-        loss = "" if row.validation_loss is None else f"{row.validation_loss:.4g}"
-        table.add_row(
-            str(row.trial), error, loss, f"{row.best_epoch} of {row.epochs}", f"{row.seconds:.1f}", escape(row.words())
-        )
-    console.print(table)
+    rows = [
+        [
+            str(row.trial),
+            "" if row.validation_error is None else f"{100 * row.validation_error:.2f}",
+            "" if row.validation_loss is None else f"{row.validation_loss:.4g}",
+            f"{row.best_epoch} of {row.epochs}",
+            f"{row.seconds:.1f}",
+            row.words(),
+        ]
+        for row in complete[:SHOWN]
+    ]
+    title = f"The best of {len(complete)} trials by validation error; {found.pruned} were pruned"
+    console.print(table(HEADINGS, rows, title=title, text="settings"))
 
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
