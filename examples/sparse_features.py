@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 import thinned
+from thinned.data import Sparse, load
 
 WAYS = ("none", "example", "value")
 MISSING_SHARES = (0.0, 0.25, 0.5, 0.75)
@@ -31,45 +32,49 @@ WIDTH = 16  # of an embedding
 
 
 class Features:
-    """Examples with several features, each a ragged list of ids: one CSR structure a feature."""
+    """Examples with several features, each a ragged list of ids, and a label of 0 or 1."""
 
-    def __init__(self, ids, starts, labels):
-        self.ids, self.starts, self.labels = ids, starts, labels  # lists over the features; labels of 0 and 1
+    def __init__(self, lists, labels):
+        self.lists, self.labels = lists, np.float32(labels)  # a `Sparse` for each feature
 
-    def batch(self, rows):
+    @property
+    def sizes(self):
+        """How many ids each feature has."""
+        return [rows.features for rows in self.lists]
+
+    def batch(self, chosen):
         """Return (values, lengths) of each feature, and the labels, of some examples."""
-        features = []
-        for ids, starts in zip(self.ids, self.starts, strict=True):
-            lengths = starts[rows + 1] - starts[rows]
-            first = np.repeat(starts[rows] - (np.cumsum(lengths) - lengths), lengths)
-            features.append((torch.from_numpy(ids[first + np.arange(lengths.sum())]), torch.from_numpy(lengths)))
-        return features, torch.from_numpy(self.labels[rows])
+        parts = [rows[chosen] for rows in self.lists]
+        features = [(torch.from_numpy(part.ids), torch.from_numpy(part.lengths)) for part in parts]
+        return features, torch.from_numpy(self.labels[chosen])
+
+
+def rows(ids, lengths, features):
+    """Return lists of ids, of which only the presence counts."""
+    return Sparse(ids, np.concatenate([[0], np.cumsum(lengths)]), np.ones(len(ids), np.float32), features)
 
 
 def synthetic(examples, seed, features=4, ids=30):
     """Each feature says something about the label, with noise; one label in four is 1."""
     random = np.random.default_rng(seed)
-    labels = (random.random(examples) < 0.25).astype(np.float32)
-    all_ids, all_starts = [], []
+    labels = random.random(examples) < 0.25
+    lists = []
     for feature in range(features):
         lengths = random.integers(2, 6, examples)
         owner = np.repeat(labels, lengths)
-        high = random.random(lengths.sum()) < np.where(owner == 1, 0.7 + 0.05 * feature, 0.3 - 0.05 * feature)
-        all_ids.append(random.integers(0, ids // 2, lengths.sum()) + np.where(high, ids // 2, 0))
-        all_starts.append(np.concatenate([[0], np.cumsum(lengths)]))
-    return Features(all_ids, all_starts, labels), [ids] * features
+        high = random.random(lengths.sum()) < np.where(owner, 0.7 + 0.05 * feature, 0.3 - 0.05 * feature)
+        lists.append(rows(random.integers(0, ids // 2, lengths.sum()) + np.where(high, ids // 2, 0), lengths, ids))
+    return Features(lists, labels)
 
 
-def from_libsvm(file, columns=None, features=4):
-    """Read a LIBSVM file and cut its columns into runs of equal width, a feature each."""
-    from sklearn.datasets import load_svmlight_file
-
-    matrix, labels = load_svmlight_file(str(file), n_features=columns)
-    edges = np.linspace(0, matrix.shape[1], features + 1).astype(int)
-    parts = [matrix[:, low:high].tocsr() for low, high in itertools.pairwise(edges)]
-    ids = [part.indices.astype(np.int64) for part in parts]
-    starts = [part.indptr.astype(np.int64) for part in parts]
-    return Features(ids, starts, (labels > labels.min()).astype(np.float32)), list(np.diff(edges))
+def cut(split, features=4):
+    """Cut the columns of sparse rows into runs of equal width, a feature each."""
+    sparse, lists = split.inputs, []
+    owner = np.repeat(np.arange(len(sparse)), sparse.lengths)
+    for low, high in itertools.pairwise(np.linspace(0, sparse.features, features + 1).astype(int)):
+        mine = (sparse.ids >= low) & (sparse.ids < high)
+        lists.append(rows(sparse.ids[mine] - low, np.bincount(owner[mine], minlength=len(sparse)), int(high - low)))
+    return Features(lists, split.targets)
 
 
 class Model(nn.Module):
@@ -83,7 +88,7 @@ class Model(nn.Module):
         layer = thinned.nn.SparseItemwiseDropoutWithReplacement
         if way == "example":
             layer = thinned.nn.SparseDropoutWithReplacement
-        self.drop = nn.ModuleList(layer(0.0 if way == "none" else p, replacement_value=int(size)) for size in sizes)
+        self.drop = nn.ModuleList(layer(0.0 if way == "none" else p, replacement_value=size) for size in sizes)
         self.top = None
         if hidden:
             inside = WIDTH * len(sizes), HIDDEN, HIDDEN
@@ -106,9 +111,8 @@ class Model(nn.Module):
         """Put MISSING in the place of a feature where it is missing; an empty list, if that was never learned."""
         if self.way == "none":
             return values[~missing.repeat_interleave(lengths)], torch.where(missing, 0, lengths)
-        size = int(self.sizes[index])
         replace = thinned.functional.sparse_dropout_with_replacement
-        return replace(values, lengths, replacement_value=size, mask=~missing)
+        return replace(values, lengths, replacement_value=self.sizes[index], mask=~missing)
 
 
 def train(data, model, epochs, seed):
@@ -116,9 +120,9 @@ def train(data, model, epochs, seed):
     order = np.random.default_rng(seed)
     torch.manual_seed(seed)
     for _ in range(epochs):
-        rows = order.permutation(len(data.labels))
-        for start in range(0, len(rows) - BATCH + 1, BATCH):
-            features, labels = data.batch(rows[start : start + BATCH])
+        shuffled = order.permutation(len(data.labels))
+        for start in range(0, len(shuffled) - BATCH + 1, BATCH):
+            features, labels = data.batch(shuffled[start : start + BATCH])
             loss = nn.functional.binary_cross_entropy_with_logits(model(features), labels)
             optimizer.zero_grad()
             loss.backward()
@@ -137,53 +141,42 @@ def accuracy(data, model, share):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", help="file in LIBSVM's format; synthetic data if not given")
-    parser.add_argument("--test", help="file to test on; the last fifth of --data if not given")
+    parser.add_argument("--test", help="file to test on; a fifth of --data if not given")
     parser.add_argument("--examples", type=int, default=3000, help="number of synthetic examples to train on")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--p", type=float, default=0.3, help="probability of a feature, or id, to be replaced")
     arguments = parser.parse_args(argv)
     if arguments.data is None:
-        training, sizes = synthetic(arguments.examples, seed=1)
-        testing, _ = synthetic(arguments.examples // 2, seed=2)
+        training, testing = synthetic(arguments.examples, seed=1), synthetic(arguments.examples // 2, seed=2)
     else:
-        training, sizes = from_libsvm(arguments.data)
-        if arguments.test:
-            testing, _ = from_libsvm(arguments.test, columns=int(sum(sizes)))
-        else:
-            training, testing = split(training)
-    print(f"{len(training.labels)} examples to train on, {len(testing.labels)} to test on, {len(sizes)} features")
+        data = load(arguments.data, test=arguments.test)
+        if data.classes != 2 or not isinstance(data.train.inputs, Sparse):
+            parser.error(f"--data must be a file in LIBSVM's format with two classes, but got {arguments.data}.")
+        training, testing = cut(data.train), cut(data.test)
+    print(
+        f"{len(training.labels)} examples to train on, {len(testing.labels)} to test on, {len(training.lists)} features"
+    )
     print("accuracy in % with a share of the features missing: mean over seeds (standard deviation)")
     print("model                replaced ", *(f"{share:>12.0%}" for share in MISSING_SHARES), "   seconds")
     result = {}
     for hidden in (False, True):
         for way in WAYS:
-            start, rows = time.perf_counter(), []
+            start, found = time.perf_counter(), []
             for seed in range(arguments.seeds):
                 torch.manual_seed(seed)
-                model = Model(sizes, way, arguments.p, hidden)
+                model = Model(training.sizes, way, arguments.p, hidden)
                 train(training, model, arguments.epochs, seed)
-                rows.append([100 * accuracy(testing, model, share) for share in MISSING_SHARES])
+                found.append([100 * accuracy(testing, model, share) for share in MISSING_SHARES])
             name = "two hidden layers" if hidden else "logistic regression"
-            result[name, way] = [statistics.mean(column) for column in zip(*rows, strict=True)]
+            result[name, way] = [statistics.mean(column) for column in zip(*found, strict=True)]
             cells = (
                 f"{statistics.mean(column):6.2f} ({statistics.stdev(column) if len(column) > 1 else 0:.2f})"
-                for column in zip(*rows, strict=True)
+                for column in zip(*found, strict=True)
             )
             seconds = (time.perf_counter() - start) / arguments.seeds
             print(f"{name:20} {way:9}", *(f"{cell:>12}" for cell in cells), f"{seconds:9.1f}", flush=True)
     return result
-
-
-def split(data):
-    """Put the last fifth of the examples aside."""
-    at = len(data.labels) * 4 // 5
-    parts = []
-    for rows in (slice(0, at), slice(at, None)):
-        starts = [s[rows.start : rows.stop + 1 if rows.stop else None] for s in data.starts]
-        ids = [i[s[0] : s[-1]] for i, s in zip(data.ids, starts, strict=True)]
-        parts.append(Features(ids, [s - s[0] for s in starts], data.labels[rows]))
-    return parts
 
 
 if __name__ == "__main__":

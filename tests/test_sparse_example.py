@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import thinned
+from thinned.data import Split
 
 PATH = Path(__file__).parents[1] / "examples" / "sparse_features.py"
 
@@ -21,23 +22,19 @@ def example():
 
 
 def test_batches(example):
-    data = example.Features([np.array([5, 6, 7, 8])], [np.array([0, 1, 1, 4])], np.array([0, 1, 1], np.float32))
+    data = example.Features([example.rows(np.array([5, 6, 7, 8]), [1, 0, 3], 9)], [0, 1, 1])
     ((values, lengths),), labels = data.batch(np.array([2, 1, 0]))
     assert (values.tolist(), lengths.tolist(), labels.tolist()) == ([6, 7, 8, 5], [3, 0, 1], [1, 1, 0])
-    first, second = example.split(example.Features(data.ids * 1, [np.array([0, 1, 1, 2, 2, 4])], np.arange(5)))
-    assert (first.ids[0].tolist(), first.starts[0].tolist()) == ([5, 6], [0, 1, 1, 2, 2])
-    assert (second.ids[0].tolist(), second.starts[0].tolist()) == ([7, 8], [0, 2])
+    assert labels.dtype == torch.float32
 
 
-def test_the_reader(example, tmp_path):
-    pytest.importorskip("sklearn")
-    file = tmp_path / "data"
-    file.write_text("-1 1:1 4:1\n+1 2:1\n", encoding="utf-8")
-    data, sizes = example.from_libsvm(file, columns=4, features=2)
-    assert sizes == [2, 2]
-    assert [ids.tolist() for ids in data.ids] == [[0, 1], [1]]
-    assert [starts.tolist() for starts in data.starts] == [[0, 1, 2], [0, 1, 1]]
-    assert data.labels.tolist() == [0, 1]
+def test_columns_are_cut_into_features(example):
+    split = Split(example.rows(np.array([0, 3, 1, 4]), [2, 0, 2], 5), np.array([0, 1, 1]))
+    data = example.cut(split, features=2)
+    assert data.sizes == [2, 3]
+    assert [part.ids.tolist() for part in data.lists] == [[0, 1], [1, 2]]
+    assert [part.lengths.tolist() for part in data.lists] == [[1, 0, 1], [1, 0, 1]]
+    assert data.labels.tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize("way", ["none", "example", "value"])
@@ -58,3 +55,19 @@ def test_it_runs(example, capsys):
     assert set(result) == {(m, w) for m in ("logistic regression", "two hidden layers") for w in example.WAYS}
     assert all(0 <= share <= 100 for row in result.values() for share in row)
     assert "300 examples to train on, 150 to test on, 4 features" in capsys.readouterr().out
+
+
+def test_it_runs_on_a_file(example, tmp_path, capsys):
+    file = tmp_path / "data"
+    file.write_text("-1 1:1 4:1\n+1 2:1 8:1\n" * 100, encoding="utf-8")
+    result = example.main(["--data", str(file), "--epochs", "1", "--seeds", "1"])
+    assert "160 examples to train on, 40 to test on, 4 features" in capsys.readouterr().out
+    assert len(result) == 6
+
+
+def test_other_data_are_refused(example, tmp_path, capsys):
+    file = tmp_path / "data.csv"
+    file.write_text("1,2,a\n3,4,b\n" * 10, encoding="utf-8")
+    with pytest.raises(SystemExit, match="2"):
+        example.main(["--data", str(file)])
+    assert "--data must be a file in LIBSVM's format with two classes, but got" in capsys.readouterr().err
