@@ -1,18 +1,18 @@
 """What a network costs: memory, arithmetic, and the wait for a prediction; measured on one that is thrown away."""
 
+import gc
+import os
 import statistics
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import profiler
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from thinned.lab.examples import Examples
@@ -72,45 +72,11 @@ def bytes_kept(model: nn.Module, batch: Examples) -> int:
     return sum(tensor.untyped_storage().nbytes() for address, tensor in kept.items() if address not in known)
 
 
-class _Held(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the memory of the tensors that torch makes, for as long as each is there."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.most = 0
-        self._now = 0
-        self._sizes: dict[int, int] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        given = {storage._cdata for storage in _storages((args, kwargs))}  # in place, or a view
-        for storage in _storages(made):
-            if storage._cdata in self._sizes or storage._cdata not in given:
-                self._set(storage)
-        return made
-
-    def _set(self, storage: torch.UntypedStorage) -> None:
-        key = storage._cdata
-        if key not in self._sizes:
-            weakref.finalize(storage, self._drop, key)
-        self._now += storage.nbytes() - self._sizes.get(key, 0)
-        self._sizes[key] = storage.nbytes()
-        self.most = max(self.most, self._now)
-
-    def _drop(self, key: int) -> None:
-        self._now -= self._sizes.pop(key)
-
-
-def _storages(values: Any) -> list[torch.UntypedStorage]:
-    # A subclass that wraps other tensors, as `SubmatrixGrad` does, has no memory of its own.
-    return [leaf.untyped_storage() for leaf in tree_leaves(values) if type(leaf) in (Tensor, nn.Parameter)]
-
-
 def peak_bytes(work: Callable[[], object]) -> int:
-    """Count the bytes that tensors take at one time, at the most, while something runs.
+    """Count the bytes that torch's tensors take at one time, at the most, while something runs.
 
-    Counted is what an operation of torch returns, as long as it is there, such as weights, gradients, the state of the
-    optimizer and masks. What was there before is not, nor what an operation takes and gives back by itself.
+    Counted is what torch's allocator gives and takes back on the CPU: weights, gradients, the state of the optimizer,
+    activations, masks. What was there before is not.
 
     Args:
         work: what runs, in a thread of its own: memory that a thread keeps for the next step counts too.
@@ -119,15 +85,20 @@ def peak_bytes(work: Callable[[], object]) -> int:
         Number of bytes.
 
     Examples:
-        >>> peak_bytes(lambda: torch.ones(1000).mul(2).sum())
+        >>> peak_bytes(lambda: torch.empty(1000).clone())
         8000
     """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else torch's profiler writes lines of its own to stderr
+    with profiler.profile():
+        pass  # and one more if it is first used outside the main thread
 
     def watched() -> int:
-        held = _Held()
-        with held:
+        gc.collect()  # what was watched before, and is freed now, would be subtracted
+        with profiler.profile(profile_memory=True) as profile:
             work()
-        return held.most
+        changes = [event for event in profile.kineto_results.events() if event.name() == "[memory]"]
+        changes.sort(key=lambda event: event.start_ns())
+        return max(accumulate(event.nbytes() for event in changes), default=0)
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(watched).result()
