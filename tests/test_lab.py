@@ -17,7 +17,7 @@ from thinned import optim
 from thinned._errors import KindError, MissingExtraError, RangeError
 from thinned.batchwise import Chain
 from thinned.data import Dataset, Split
-from thinned.lab import compare, models, train
+from thinned.lab import compare, methods, train
 from thinned.lab.compare import Settings
 from thinned.lab.examples import Examples
 from thinned.lab.recipe import Recipe
@@ -206,7 +206,7 @@ def test_divergence_is_told(tmp_path):
         (
             {"methods": ("none", "nones")},
             RangeError,
-            r"among none, torch, thinned, batchwise, but got 'nones'\.$",
+            r"among none, torch, thinned, batchwise, gaussian, variational, dropconnect, concrete, but got 'nones'\.$",
         ),
         ({"methods": ()}, RangeError, r"^`methods` must be at least one, none twice, but got methods=''\.$"),
         ({"methods": ("none", "none")}, RangeError, r"none twice, but got methods='none,none'\.$"),
@@ -245,9 +245,9 @@ def test_a_missing_extra_is_told_before_the_training(tmp_path, monkeypatch):
 # Training
 
 
-@pytest.mark.parametrize("name", models.METHODS)
+@pytest.mark.parametrize("name", methods.DEFAULT)
 def test_the_network(name):
-    model = models.network(name, 6, [5, 4], 3, p=0.5, input_p=0.2)
+    model = methods.network(name, 6, [5, 4], 3, p=0.5, input_p=0.2)
     assert [tuple(layer.weight.shape) for layer in model if isinstance(layer, nn.Linear)] == [(5, 6), (4, 5), (3, 4)]
     assert [type(model[i]) for i in (2, 5)] == [nn.ReLU, nn.ReLU]
     dropped = [getattr(model[i], "p", None) for i in (0, 3, 6)]
@@ -256,16 +256,16 @@ def test_the_network(name):
 
 
 def test_the_options_of_batchwise_reach_the_network():
-    chain = models.network("batchwise", 6, [5], 3, p=0.5, input_p=0.2, groups=4, units="slice")
+    chain = methods.network("batchwise", 6, [5], 3, p=0.5, input_p=0.2, groups=4, units="slice")
     assert isinstance(chain, Chain)
     assert (chain.groups, chain.units) == (4, "slice")
     for name in ("none", "torch", "thinned"):
-        assert type(models.network(name, 6, [5], 3, p=0.5, input_p=0.2, groups=4, units="slice")) is nn.Sequential
+        assert type(methods.network(name, 6, [5], 3, p=0.5, input_p=0.2, groups=4, units="slice")) is nn.Sequential
 
 
 def test_only_batchwise_is_trained_by_our_optimizers():
-    for name in models.METHODS:
-        trainer = compare._trainer(Settings(hidden=(5,)), name, 6, 3)(0)
+    for name in methods.DEFAULT:
+        trainer = compare._trainer(Settings(hidden=(5,)), name, 6, 3, 100)(0)
         assert type(trainer._optimizer) is (optim.SGD if name == "batchwise" else torch.optim.SGD)
 
 

@@ -70,6 +70,7 @@ Examples:
   thinned compare --data table.csv --standardise
   thinned compare --data artificial --examples 10000 --hidden 1000,1000,1000 --input-p 0.5
   thinned compare --methods torch,batchwise --groups 10 --units slice --optimizer adamw
+  thinned compare --methods none,thinned:0.2,thinned:0.5,gaussian:0.5,dropconnect,concrete --seeds 5
 
 \b
 Graham et al. on MNIST, in 40 epochs:
@@ -90,10 +91,14 @@ Graham et al. on MNIST, in 40 epochs:
 )
 @click.option("--standardise", is_flag=True, help="Give features mean 0 and deviation 1, as tables need it.")
 @click.option(
-    "--methods", default="none,torch,thinned,batchwise", metavar="NAMES", help="What to compare, with commas."
+    "--methods",
+    default="none,torch,thinned,batchwise",
+    metavar="NAMES",
+    help="What to compare, with commas: also gaussian, dropconnect, concrete and variational; NAME:P has a rate of "
+    "its own.",
 )
 @click.option("--hidden", default="1024,1024", metavar="WIDTHS", help="Units of the hidden layers, with commas.")
-@click.option("--p", default=0.5, help="Drop probability of hidden units.")
+@click.option("--p", default=0.5, help="Drop probability of hidden units, for methods without their own.")
 @click.option("--input-p", default=0.2, help="Drop probability of input features.")
 @click.option("--groups", default=1, help="Masks of a batch, of batchwise: more are slower and less noisy.")
 @click.option(

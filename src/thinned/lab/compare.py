@@ -19,7 +19,7 @@ from thinned import _check, optim
 from thinned._errors import RangeError
 from thinned._optional import require
 from thinned.data import Dataset
-from thinned.lab import costs, machine, models, records, report, tables
+from thinned.lab import costs, machine, methods, records, report, tables
 from thinned.lab.costs import Cost
 from thinned.lab.examples import Examples
 from thinned.lab.recipe import OPTIMIZERS, Recipe
@@ -37,9 +37,9 @@ class Settings:
     """What is compared.
 
     Attributes:
-        methods: names in `models.METHODS`.
+        methods: as `methods.method` takes them.
         hidden: widths of the hidden layers.
-        p: drop probability of hidden units.
+        p: drop probability of hidden units, for methods without a rate of their own.
         input_p: drop probability of input features.
         seeds: one network is trained for each method and seed.
         recipe: how they are trained.
@@ -60,7 +60,7 @@ class Settings:
         thinned._errors.RangeError: `p` must be in [0, 1], but got p=1.5.
     """
 
-    methods: tuple[str, ...] = tuple(models.METHODS)
+    methods: tuple[str, ...] = methods.DEFAULT
     hidden: tuple[int, ...] = (1024, 1024)
     p: float = 0.5
     input_p: float = 0.2
@@ -73,8 +73,6 @@ class Settings:
     target_error: float | None = None
 
     def __post_init__(self) -> None:
-        for name in self.methods:
-            models.method(name)
         for name, values in {"methods": self.methods, "seeds": self.seeds}.items():
             if not values or len(set(values)) < len(values):
                 raise RangeError(f"`{name}` must be at least one, none twice, but got {name}={_commas(values)!r}.")
@@ -91,6 +89,9 @@ class Settings:
             )
         if self.units not in UNITS:
             raise RangeError(f"`units` must be one of {', '.join(UNITS)}, but got units={self.units!r}.")
+        with torch.device("meta"):  # no memory and no random number, only what cannot be built is refused
+            for name in self.methods:
+                methods.network(name, 1, (1,), 2, p=self.p, input_p=self.input_p)
         if self.baseline is not None and self.baseline not in self.methods:
             raise RangeError(
                 f"`baseline` must be among the methods {', '.join(self.methods)}, but got baseline={self.baseline!r}."
@@ -147,7 +148,8 @@ def run(
     weights = _weights(train.inputs.shape[1], settings.hidden, data.classes)
     _check_memory(settings, weights)
     threads = settings.threads or machine.threads_for(weights, min(settings.recipe.batch_size, len(train)))
-    trainers = {method: _trainer(settings, method, train.inputs.shape[1], data.classes) for method in settings.methods}
+    features = train.inputs.shape[1]
+    trainers = {name: _trainer(settings, name, features, data.classes, len(train)) for name in settings.methods}
     folder = records.create(Path(root), name, "compare")
     done: list[Record] = []
     measured: dict[str, Cost] = {}
@@ -209,10 +211,10 @@ def _check_memory(settings: Settings, weights: int) -> None:
         )
 
 
-def _trainer(settings: Settings, name: str, inputs: int, classes: int) -> Callable[[int], Trainer]:
+def _trainer(settings: Settings, name: str, inputs: int, classes: int, examples: int) -> Callable[[int], Trainer]:
     """Return what makes a method's trainer from a seed."""
     build = partial(
-        models.network,
+        methods.network,
         name,
         inputs,
         settings.hidden,
@@ -221,8 +223,9 @@ def _trainer(settings: Settings, name: str, inputs: int, classes: int) -> Callab
         input_p=settings.input_p,
         groups=settings.groups,
         units=settings.units,
+        examples=examples,
     )
-    library = optim if models.method(name).batchwise else torch.optim
+    library = optim if methods.method(name).batchwise else torch.optim
     return lambda seed: Trainer(build, settings.recipe, seed, library)
 
 

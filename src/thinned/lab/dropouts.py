@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
 from thinned import _check
@@ -53,16 +54,20 @@ def _variational(p: float, features: int, _: int, *, shared: bool = False) -> nn
 
 
 def _replaced(layer: nn.Module, p: float | None, kinds: Mapping[type, Callable[..., nn.Module]], options: Any) -> Any:
-    """Make a layer of another class with the shape and the weights of a plain one."""
+    """Make a layer of another class with the shape and the weights of a plain one; no random number is drawn for it."""
     if p is not None:
         options = {**options, "p": p}
-    if isinstance(layer, nn.Linear):
-        return kinds[nn.Linear](layer.in_features, layer.out_features, layer.bias is not None, **options)
-    assert isinstance(layer, nn.Conv2d)
-    return kinds[nn.Conv2d](
-        layer.in_channels, layer.out_channels, layer.kernel_size, padding=layer.padding, bias=layer.bias is not None,
-        **options,
-    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        if isinstance(layer, nn.Linear):
+            new = kinds[nn.Linear](layer.in_features, layer.out_features, layer.bias is not None, **options)
+        else:
+            assert isinstance(layer, nn.Conv2d)
+            new = kinds[nn.Conv2d](
+                layer.in_channels, layer.out_channels, layer.kernel_size, padding=layer.padding,
+                bias=layer.bias is not None, **options,
+            )  # fmt: skip
+    new.load_state_dict(layer.state_dict(), strict=False)  # it may have parameters of its own besides
+    return new
 
 
 def _drop_connect(p: float, layer: nn.Module, _: int, **options: Any) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The networks that the laboratory trains: one builder for all, and the table of methods that a comparison has."""
+"""The networks that the laboratory trains: one builder for all."""
 
 import math
 from collections.abc import Callable, Collection, Sequence
@@ -113,100 +113,6 @@ class ModelSettings:
     def units(self) -> tuple[int, ...]:
         """Widths of the hidden layers."""
         return self.hidden or ()
-
-
-@dataclass(frozen=True)
-class Method:
-    """One way to drop units that a comparison can have.
-
-    Attributes:
-        kind: its name in `dropouts.KINDS`.
-        sentence: what it is, for the reader of a report.
-    """
-
-    kind: str
-    sentence: str
-
-    @property
-    def batchwise(self) -> bool:
-        """Whether the network computes kept units only, and is trained with `thinned.optim`."""
-        return self.kind == "batchwise"
-
-
-METHODS = {
-    "none": Method("none", "The same network without dropout."),
-    "torch": Method("torch", "PyTorch's own torch.nn.Dropout: a fresh mask for every example, stored for backward."),
-    "thinned": Method(
-        "standard",
-        "thinned.nn.Dropout: a fresh mask for every example, a function of a seed, so that backward draws it again "
-        "instead of storing it.",
-    ),
-    "batchwise": Method(
-        "batchwise",
-        "thinned.batchwise.Chain: one mask for all examples of a batch, or of a group of them, so that "
-        "only kept units are computed; weights of dropped units, and their momentum, stay as they are.",
-    ),
-}
-
-
-def method(name: str) -> Method:
-    """Return a method of the table.
-
-    Args:
-        name: its name.
-
-    Returns:
-        The method.
-
-    Raises:
-        RangeError: there is none of that name.
-
-    Examples:
-        >>> method("none").sentence
-        'The same network without dropout.'
-    """
-    if name not in METHODS:
-        raise RangeError(f"`methods` must be among {', '.join(METHODS)}, but got {name!r}.")
-    return METHODS[name]
-
-
-def network(
-    name: str,
-    inputs: int,
-    hidden: Sequence[int],
-    classes: int,
-    *,
-    p: float,
-    input_p: float,
-    groups: int = 1,
-    units: str = "random",
-) -> nn.Module:
-    """Build the multilayer perceptron that a method of a comparison trains.
-
-    Args:
-        name: of the method.
-        inputs: number of input features.
-        hidden: widths of the hidden layers.
-        classes: number of outputs.
-        p: drop probability of hidden units.
-        input_p: drop probability of input features.
-        groups: of batchwise: how many masks a batch has.
-        units: of batchwise: ``"random"`` units are kept, or a ``"slice"`` of neighbours.
-
-    Returns:
-        Dropout, then Linear, ReLU and Dropout for each hidden layer, then Linear.
-
-    Raises:
-        RangeError: there is no method of that name.
-
-    Examples:
-        >>> model = network("torch", 64, [16], 10, p=0.5, input_p=0.2)
-        >>> [type(layer).__name__ for layer in model]
-        ['Dropout', 'Linear', 'ReLU', 'Dropout', 'Linear']
-    """
-    kind = method(name).kind
-    dropped = DropoutSettings(kind, p, kind, input_p, groups=groups, units=units)
-    return build(ModelSettings(hidden=tuple(hidden)), dropped, Shape((inputs,), classes))
 
 
 def build(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> nn.Module:

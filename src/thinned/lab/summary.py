@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from thinned.lab import models, paired
+from thinned.lab import methods as known
+from thinned.lab import paired
 from thinned.lab.costs import Cost
 from thinned.lab.paired import Difference
 from thinned.lab.records import Record
@@ -150,7 +151,7 @@ def summarise(
         rows.append(
             Row(
                 method=method,
-                sentence=models.method(method).sentence,
+                sentence=known.method(method).sentence,
                 test_errors=errors,
                 test_error=statistics.fmean(errors) if errors else None,
                 spread=statistics.stdev(errors) if len(errors) > 1 else None,
