@@ -187,11 +187,11 @@ def test_defaults_agree_with_those_of_python(monkeypatch):
         (["--input-p", "-1"], "`input_p` must be in [0, 1], but got input_p=-1.0."),
         (
             ["--methods", "none,foo"],
-            "variational, dropconnect, concrete, but got 'foo'.",
+            "variational, dropconnect, concrete, sparse_variational, but got 'foo'.",
         ),
         (
             ["--methods", ""],
-            "variational, dropconnect, concrete, but got ''.",
+            "variational, dropconnect, concrete, sparse_variational, but got ''.",
         ),
         (["--hidden", "16,x"], "`hidden` must be integers with commas between them, but got hidden='16,x'."),
         (["--hidden", ""], "`hidden` must be integers with commas between them, but got hidden=''."),

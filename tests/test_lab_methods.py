@@ -1,17 +1,20 @@
 """The methods of a comparison: rates of their own, the same weights for all, and what is refused."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
-from laboratory import DATA
+from laboratory import DATA, stripes
 from torch import nn
 
 import thinned
 from thinned._errors import RangeError
+from thinned.data import Dataset
 from thinned.lab import compare, dropouts, methods
 from thinned.lab.compare import Settings
-from thinned.lab.recipe import Recipe
+from thinned.lab.examples import Examples
+from thinned.lab.recipe import Penalties, Recipe
 from thinned.lab.train import Trainer
 
 
@@ -25,18 +28,21 @@ def test_all_start_from_the_same_weights(name):
 
     def weights(name):
         trainer = Trainer(lambda: network(name), Recipe(epochs=1), seed=7)
-        return [parameter for parameter in trainer.model.parameters() if parameter.dim() == 2]
+        return [value for key, value in trainer.model.named_parameters() if key.endswith(("weight", "bias"))]
 
     for mine, plain in zip(weights(name), weights("none"), strict=True):
         assert torch.equal(mine, plain)
 
 
+MANY = Dataset("stripes", train=stripes(900, 0), test=stripes(90, 1), classes=3)
+
+
 @pytest.mark.parametrize("name", methods.SENTENCES)
 def test_each_learns(tmp_path, name):
-    settings = Settings(methods=(name,), hidden=(16,), seeds=(0,), recipe=Recipe(epochs=6, batch_size=20), threads=1)
-    summary = compare.run(replace(settings, p=0.25, input_p=0.1), DATA, tmp_path)
+    settings = Settings(methods=(name,), hidden=(16,), seeds=(0,), recipe=Recipe(epochs=4, batch_size=20), threads=1)
+    summary = compare.run(replace(settings, p=0.25, input_p=0.1), MANY, tmp_path)
     assert summary.rows[0].sentence == methods.SENTENCES[name]
-    assert summary.rows[0].test_error < 0.5  # of three classes
+    assert summary.rows[0].test_error < 0.1  # of three classes
     assert summary.rows[0].cost.peak_bytes > summary.rows[0].cost.bytes_kept
 
 
@@ -70,13 +76,14 @@ def test_one_method_at_several_rates(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("gausian", r"`methods` must be among none, torch, .*, concrete, but got 'gausian'\."),
+        ("gausian", r"`methods` must be among none, torch, .*, sparse_variational, but got 'gausian'\."),
         ("", r"`methods` must be among .*, but got ''\."),
         ("thinned:", r"`methods` must be NAME or NAME:P with a rate P in \[0, 1\], but got 'thinned:'\."),
         ("thinned:1.5", r"with a rate P in \[0, 1\], but got 'thinned:1\.5'\."),
         ("thinned:nan", r"with a rate P in \[0, 1\], but got 'thinned:nan'\."),
         ("thinned:0.2:0.3", r"with a rate P in \[0, 1\], but got 'thinned:0\.2:0\.3'\."),
-        ("none:0.2", r"`methods` must give no rate to none, which drops nothing, but got 'none:0\.2'\."),
+        ("none:0.2", r"`methods` must give no rate to none, which has none, but got 'none:0\.2'\."),
+        ("sparse_variational:0.2", r"no rate to sparse_variational, which has none, but got 'sparse_variational:0\.2'"),
         (
             "variational:0.75",
             r"`p` must be in \(0, 0\.5\] for variational, whose alpha is p / \(1 - p\), but got p=0\.75",
@@ -105,3 +112,40 @@ def test_a_layer_that_is_replaced_keeps_its_weights(kind, plain):
     assert torch.equal(
         layer.eval()(torch.ones(1, *plain.weight.shape[1:])), plain(torch.ones(1, *plain.weight.shape[1:]))
     )
+
+
+class Noisy(thinned.nn.VariationalDropout):
+    """Its divergence is its parameter, which is in no output."""
+
+    def __init__(self):
+        super().__init__(alpha=0.5)
+        self.noise = nn.Parameter(torch.zeros(()))
+        self.weight = nn.Parameter(torch.zeros(2))
+
+    def kl(self):
+        return self.noise
+
+    def forward(self, x):
+        return x * self.weight
+
+
+@pytest.mark.parametrize(
+    ("warmup", "shares"),
+    [(0.0, [1, 1, 1, 1, 1, 1, 1, 1]), (0.5, [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]), (1.0, [i / 8 for i in range(8)])],
+)
+def test_the_divergence_comes_in_step_by_step(warmup, shares):
+    recipe = Recipe(epochs=4, batch_size=6, lr=1.0, momentum=0.0, schedule="constant")
+    trainer = Trainer(Noisy, recipe, 0, penalties=Penalties(kl_warmup=warmup))
+    examples = Examples(torch.zeros(10, 2), torch.zeros(10, dtype=torch.int64))  # two steps an epoch
+    seen = [0.0]
+    step = trainer.step
+
+    def watched(*arguments):
+        loss = step(*arguments)
+        seen.append(float(trainer.model.noise))
+        return loss
+
+    trainer.step = watched
+    for _ in range(4):
+        trainer.epoch(examples)
+    assert [10 * (a - b) for a, b in pairwise(seen)] == pytest.approx(shares, abs=1e-5)

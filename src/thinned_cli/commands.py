@@ -94,8 +94,8 @@ Graham et al. on MNIST, in 40 epochs:
     "--methods",
     default="none,torch,thinned,batchwise",
     metavar="NAMES",
-    help="What to compare, with commas: also gaussian, dropconnect, concrete and variational; NAME:P has a rate of "
-    "its own.",
+    help="What to compare, with commas: also gaussian, dropconnect, concrete, variational and sparse_variational; "
+    "NAME:P has a rate of its own.",
 )
 @click.option("--hidden", default="1024,1024", metavar="WIDTHS", help="Units of the hidden layers, with commas.")
 @click.option("--p", default=0.5, help="Drop probability of hidden units, for methods without their own.")

@@ -63,6 +63,7 @@ FLAGS = (
     ("--l2", "penalties.l2", "Factor of squared weights in the loss. [0]"),
     ("--max-norm", "penalties.max_norm", "Longest incoming weights of a unit; 0 for any. [0]"),
     ("--prune", "penalties.prune", "Share of weights that are zero in the end. [0]"),
+    ("--kl-warmup", "penalties.kl_warmup", "Share of the training in which the cost of learned noise comes in. [0.25]"),
     ("--patience", "penalties.patience", "Epochs without a better validation to stop after; 0 for never. [0]"),
     ("--watch", "penalties.watch", "What better means: validation loss or error. [loss]"),
     ("--seed", "run.seed", "Of weights, order and dropout. [0]"),

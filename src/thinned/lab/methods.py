@@ -22,7 +22,10 @@ SENTENCES = {
     "variational": "thinned.nn.VariationalDropout: Gaussian factors whose variance is learned; p is where it starts.",
     "dropconnect": "thinned.nn.DropConnectLinear: single weights are dropped, one mask for a batch.",
     "concrete": "thinned.nn.ConcreteDropout: dropout whose rates are learned; p is where they start.",
+    "sparse_variational": "thinned.nn.SparseVariationalLinear: a learned noise on each weight; weights that are all "
+    "noise count as zero.",
 }
+RATELESS = ("none", "sparse_variational")
 KINDS = {"thinned": "standard"}  # where the laboratory has another name for it
 
 
@@ -75,8 +78,8 @@ def method(name: str) -> Method:
             p = -1.0
         if not 0 <= p <= 1:
             raise RangeError(f"`methods` must be NAME or NAME:P with a rate P in [0, 1], but got {name!r}.")
-        if kind == "none":
-            raise RangeError(f"`methods` must give no rate to none, which drops nothing, but got {name!r}.")
+        if kind in RATELESS:
+            raise RangeError(f"`methods` must give no rate to {kind}, which has none, but got {name!r}.")
     return Method(KINDS.get(kind, kind), SENTENCES[kind], p)
 
 

@@ -192,6 +192,9 @@ class Penalties:
         l2: factor of the sum of squared weights in the loss.
         max_norm: longest vector of incoming weights that a unit may have; 0 for any length.
         prune: share of the weights that are zero at the end, the smallest; pruned gradually in the middle half.
+        kl_warmup: share of the training in which the divergence of learned noise comes in, evenly from 0 to its whole;
+            at once, it can make noise of all weights before there is anything to learn (Sønderby et al., "Ladder
+            variational autoencoders", NeurIPS 2016).
         patience: epochs without a better validation after which training stops; 0 to go on to the end.
         watch: what "better" looks at: the validation ``"loss"`` or ``"error"``.
     """
@@ -200,6 +203,7 @@ class Penalties:
     l2: float = 0.0
     max_norm: float = 0.0
     prune: float = 0.0
+    kl_warmup: float = 0.25
     patience: int = 0
     watch: str = "loss"
 
@@ -207,6 +211,7 @@ class Penalties:
         for name in ("l1", "l2", "max_norm"):
             _check.scale(getattr(self, name), name)
         _check.probability(self.prune, "prune")
+        _check.probability(self.kl_warmup, "kl_warmup")
         _check.sizes((self.patience,), "patience")
         _check.one_of(self.watch, WATCHED, "watch")
         if self.prune and self.max_norm:

@@ -206,13 +206,19 @@ class Trainer:
         if penalties.l2:
             loss = loss + penalties.l2 * regularization.l2_penalty(self.model)
         if self._learned_noise:
-            loss = loss + kl_divergence(self.model) / self._examples
+            loss = loss + self._kl_share() * kl_divergence(self.model) / self._examples
         for layer in self._concrete:
             loss = loss + layer.penalty()
         return loss
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self._job.device.type, torch.bfloat16) if self._bfloat16 else nullcontext()
+
+    def _kl_share(self) -> float:
+        """Return how much of the divergence counts by now."""
+        steps = -(-self._examples // self._recipe.batch_size)
+        done = (self.epochs_done + self.steps_done / steps) / self._recipe.epochs
+        return min(done / self._penalties.kl_warmup, 1.0) if self._penalties.kl_warmup else 1.0
 
     def _start_pruning(self, steps: int) -> None:
         """Prune in the middle half of the training: the network has learned what matters, and can still adapt."""
