@@ -142,7 +142,7 @@ def test_the_divergence_comes_in_step_by_step(warmup, shares):
 
     def watched(*arguments):
         loss = step(*arguments)
-        seen.append(float(trainer.model.noise))
+        seen.append(trainer.model.noise.item())
         return loss
 
     trainer.step = watched
