@@ -50,7 +50,11 @@ def assert_same_to_rounding(one, several):
 
 
 CASES = {
-    "standard": {"dropout": {"input_p": 0.2}, "penalties": {"l2": 1e-3, "max_norm": 1.0}},
+    "standard": {
+        "data": {"shift": 1, "crop": 3},
+        "dropout": {"input_p": 0.2},
+        "penalties": {"l2": 1e-3, "max_norm": 1.0},
+    },
     # 72 training examples: the second batch has one row, for two processes or four.
     "batchwise": {"dropout": {"kind": "batchwise"}, "training": {"batch_size": 71}},
 }

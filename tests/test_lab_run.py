@@ -95,6 +95,7 @@ HARD = {
     "concrete": {"dropout": {"kind": "concrete", "p": 0.2}, "training": {"optimizer": "adagrad"}},
     "early": {"training": {"lr": 3.0}},  # the best epoch is not the last
     "convnet": {"model": {"kind": "convnet", "channels": [4], "hidden": [8], "norm": "batch"}},
+    "augmented": {"data": {"flip": True, "shift": 1, "crop": 3}},
 }
 
 

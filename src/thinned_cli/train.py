@@ -27,6 +27,11 @@ FLAGS = (
     ("--standardise", "data.standardise", "Give features, and numbers to be predicted, mean 0 and deviation 1."),
     ("--flip", "data.flip", "Mirror half of the training images, others in each epoch."),
     ("--shift", "data.shift", "Move training images by up to so many pixels. [0]"),
+    (
+        "--crop",
+        "data.crop",
+        "See square windows of images: any in training, else the middle. [0: whole images]",
+    ),
     ("--steps", "data.steps", "Words of one example of a text. [64]"),
     ("--model", "model.kind", "mlp, convnet, sparse, transformer or lstm. [mlp]"),
     ("--hidden", "model.hidden", "Widths of the hidden layers. [1024,1024 for mlp]"),

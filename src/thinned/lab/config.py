@@ -35,6 +35,8 @@ class DataSettings:
         steps: words of one example of a text.
         flip: whether half of the training images are mirrored, others in each epoch.
         shift: by how many pixels a training image may be moved, another way in each epoch.
+        crop: side, in pixels, of the square window that the network sees of an image: of a training image any, another
+            one in each epoch, of all others the middle; 0 for whole images.
 
     Examples:
         >>> DataSettings(validation=1.5)
@@ -50,6 +52,7 @@ class DataSettings:
     steps: int = 64
     flip: bool = False
     shift: int = 0
+    crop: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation < 1:
@@ -57,8 +60,9 @@ class DataSettings:
         if self.examples is not None:
             _check.positive(self.examples, "examples")
         _check.positive(self.steps, "steps")
-        if self.shift:
-            _check.positive(self.shift, "shift")
+        for name in ("shift", "crop"):
+            if getattr(self, name):
+                _check.positive(getattr(self, name), name)
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,7 @@ class Loop:
         self._train, self._validation = parts.train.to(job.device), parts.validation.to(job.device)
         # As many training examples as there are to validate on, so that the gap compares like with like.
         some = order(SPLIT_SEED, 0, len(self._train), "fit")[: max(len(self._validation), monitors.PROBED)]
-        self._fit = self._train.pick(some.to(job.device))
+        self._fit = parts.judged(self._train.pick(some.to(job.device)))
         self._steps = -(-len(self._train) // config.training.batch_size)
         self.stop = False
 

@@ -121,7 +121,7 @@ def predict(
     if part not in PARTS:
         raise RangeError(f"`part` must be one of {', '.join(PARTS)}, but got part={part!r}.")
     parts, scaling = _parts(config, data)
-    chosen: Examples = getattr(parts, part)
+    chosen: Examples = parts.judged(parts.train) if part == "train" else getattr(parts, part)
     _check_shape(parts, shape)
     if not len(chosen):
         raise RangeError(f"`part` must have examples, but {parts.name} has none in its part {part}.")
@@ -204,7 +204,7 @@ def _parts(config: Config, other: Dataset | None) -> tuple[Parts, Scaling | None
     if other is not None:
         source = _scaled(other, source) if settings.standardise else other
     aside = settings.validation if other is None else 0.0
-    return examples.parts(source, aside, config.model.kind, settings.steps), scaling
+    return examples.parts(source, aside, config.model.kind, settings.steps, settings.crop), scaling
 
 
 def _scaled(other: Dataset, trained: Dataset) -> Dataset:

@@ -153,7 +153,7 @@ def prepared(config: Config, source: Dataset) -> Parts:
     """
     if config.data.standardise:
         source = standardise(source)
-    made = examples.parts(source, config.data.validation, config.model.kind, config.data.steps)
+    made = examples.parts(source, config.data.validation, config.model.kind, config.data.steps, config.data.crop)
     examples.augmentation(made, config.data.flip, config.data.shift, config.run.seed)  # told before there is a folder
     return made
 
