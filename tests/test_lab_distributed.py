@@ -21,13 +21,14 @@ from thinned.lab import loop, run
 from thinned.lab.distributed import Job, PeerError, peers
 
 
-def together(size, config, root, name):
+def together(size, config, root, name, data=DATA):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = processes()
     started = [
-        context.Process(target=peer, args=(rank, size, port, config.tables(), str(root), name)) for rank in range(size)
+        context.Process(target=peer, args=(rank, size, port, config.tables(), str(root), name, data))
+        for rank in range(size)
     ]
     for process in started:
         process.start()

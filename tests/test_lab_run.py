@@ -332,6 +332,19 @@ def test_a_loss_that_is_no_number(tmp_path):
     assert not [*(tmp_path / "y" / "checkpoints").iterdir()]
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
+def test_no_checkpoint_has_weights_that_are_no_numbers(tmp_path, optimizer):
+    """A learning rate at which a step makes weights infinite whose loss was a number."""
+    config = small(
+        training={"lr": 3e38, "optimizer": optimizer, "batch_size": 30}, run={"checkpoint_steps": 1}, dropout={"p": 0.0}
+    )
+    with pytest.raises(DivergedError, match="no number any more in epoch 1"):
+        run.start(config, tmp_path, "x", data=DATA)
+    for path in (tmp_path / "x" / "checkpoints").iterdir():
+        weights = torch.load(path, weights_only=True)["trainer"]["model"].values()
+        assert all(weight.isfinite().all() for weight in weights)
+
+
 def test_a_long_epoch_is_looked_at_before_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "LOOKS", 2)
     steps = []

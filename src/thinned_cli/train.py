@@ -73,7 +73,7 @@ FLAGS = (
     ("--seed", "run.seed", "Of weights, order and dropout. [0]"),
     ("--device", "run.device", "auto, cpu or cuda. [auto]"),
     ("--threads", "run.threads", "Of torch. [by the size of the network]"),
-    ("--precision", "run.precision", "float32, or bfloat16 for mixed precision. [float32]"),
+    ("--precision", "run.precision", "float32, or bfloat16 or float16 for mixed precision. [float32]"),
     ("--monitors", "run.monitors", "Look at units and weights once in so many epochs; 0 for never. [1]"),
     ("--checkpoint-steps", "run.checkpoint_steps", "Checkpoints within an epoch, once in so many steps. [0: none]"),
     ("--keep", "run.keep", "How many checkpoints are kept, besides the best. [2]"),

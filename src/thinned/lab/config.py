@@ -15,6 +15,7 @@ from thinned._errors import KindError, RangeError
 from thinned._optional import require
 from thinned.lab.dropouts import DropoutSettings
 from thinned.lab.models import ModelSettings
+from thinned.lab.precision import PRECISIONS
 from thinned.lab.recipe import Penalties, Recipe
 
 LARGEST_FILE = 2**20  # bytes of settings
@@ -73,7 +74,8 @@ class RunSettings:
         seed: of weights, order and dropout: 64 bits.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for the one that is there.
         threads: of torch; None for as many as the network is worth.
-        precision: ``"float32"``, or ``"bfloat16"`` for torch's automatic mixed precision.
+        precision: ``"float32"``, or ``"bfloat16"`` or ``"float16"`` for torch's automatic mixed precision, the latter
+            with scaled gradients.
         monitors: look at units and weights in one of so many epochs; 0 for never.
         checkpoint_steps: write a checkpoint within an epoch after so many steps, too; 0 for at its end alone.
         keep: how many checkpoints are kept, besides the best.
@@ -92,7 +94,7 @@ class RunSettings:
     def __post_init__(self) -> None:
         _check.word64(self.seed, "seed")
         _check.one_of(self.device, DEVICES, "device")
-        _check.one_of(self.precision, ("float32", "bfloat16"), "precision")
+        _check.one_of(self.precision, PRECISIONS, "precision")
         _check.sizes((self.monitors,), "monitors")
         _check.sizes((self.checkpoint_steps,), "checkpoint_steps")
         _check.positive(self.keep, "keep")

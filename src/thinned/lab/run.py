@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from thinned._errors import DataError, ThinnedError
+from thinned._errors import DataError, RangeError, ThinnedError
 from thinned.data import Dataset, standardise
-from thinned.lab import examples, machine, models, records
+from thinned.lab import examples, machine, models, precision, records
 from thinned.lab.checkpoint import unpacked
 from thinned.lab.config import Config
 from thinned.lab.distributed import Job, PeerError, peers
@@ -153,6 +153,12 @@ def prepared(config: Config, source: Dataset) -> Parts:
     """
     if config.data.standardise:
         source = standardise(source)
+    device = Job().on(config.run.device).device
+    if config.model.kind == "lstm" and not precision.computes_lstm(config.run.precision, device):
+        raise RangeError(
+            f"`precision` must be float32 or bfloat16 for an LSTM on {device}, where torch has none in float16, but "
+            f"got precision={config.run.precision!r}."
+        )
     made = examples.parts(source, config.data.validation, config.model.kind, config.data.steps, config.data.crop)
     examples.augmentation(made, config.data.flip, config.data.shift, config.run.seed)  # told before there is a folder
     return made
