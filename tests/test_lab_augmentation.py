@@ -79,7 +79,7 @@ def test_a_network_that_does_not_learn_sees_the_middle(tmp_path, monkeypatch, ki
     assert len(torch.cat(seen[True])) == 16  # four were put aside
     assert not all((picture == middle).flatten(1).all(1).any() for picture in torch.cat(seen[True]))
 
-    network, _, shape = run.restored(tmp_path / "x" / "checkpoints" / "best.pt")
+    network, _, shape, _ = run.restored(tmp_path / "x" / "checkpoints" / "best.pt")
     assert shape.inputs == ((75,) if kind == "mlp" else (3, 5, 5))
     for part, wanted in (("train", middle[:20]), ("test", middle[20:])):
         found = predict.predict(tmp_path / "x", passes=5, data=source, part=part)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from laboratory import DATA, small
+from laboratory import DATA, small, stripes
 
 import thinned
 from thinned import data
@@ -76,7 +76,7 @@ def test_shares_are_of_whole_examples():
 
 def test_a_checkpoint_predicts_as_its_network_does(trained):
     found = predicted(trained, seed=5)
-    model, _, _ = run.restored(trained / "checkpoints" / "best.pt")
+    model = run.restored(trained / "checkpoints" / "best.pt").model
     inputs = torch.from_numpy(DATA.test.inputs).flatten(1)
     wanted = thinned.predict(model, inputs, 20, 5, output="logits")
     for name in ("mean", "variance", "entropy", "mutual_information"):
@@ -114,6 +114,81 @@ def test_the_table_and_the_json(trained, tmp_path):
     np.testing.assert_allclose(told, found.mean, rtol=1e-7)
     assert [int(row["predicted"]) for row in rows] == told.argmax(1).tolist()
     np.testing.assert_allclose([float(row["entropy"]) for row in rows], -(told * np.log(told)).sum(1), rtol=1e-5)
+
+
+def named(names, seed=0, name="flowers"):
+    """Stripes whose classes have names; the file that they are in numbers them by their order."""
+    known = ("lily", "oak", "rose")
+    number = np.array([names.index(each) if each in names else -1 for each in known])
+    parts = [Split(part.inputs, number[part.targets]) for part in (stripes(90, seed), stripes(33, seed + 1))]
+    parts = [part[part.targets >= 0] for part in parts]
+    return Dataset(name, *parts, classes=len(names), class_names=names)
+
+
+def table_of(found):
+    heading, *rows = found.rows()
+    return [dict(zip(heading, row, strict=True)) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def trained_on_names(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    config = small(dropout={"p": 0.3}, training={"epochs": 4, "lr": 0.1})
+    run.start(config, folder, "x", data=named(("lily", "oak", "rose")))
+    return folder / "x"
+
+
+def test_names_of_classes(trained_on_names, tmp_path):
+    data = named(("lily", "oak", "rose"))
+    found = predicted(trained_on_names, data=data)
+    found.write(tmp_path / "p.csv")
+    with (tmp_path / "p.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    headings = ["example", "target", "target_name", "predicted", "predicted_name", "entropy", "mutual_information"]
+    assert list(rows[0]) == [*headings, "p0", "p1", "p2"]
+    for kind in ("target", "predicted"):
+        assert [row[f"{kind}_name"] for row in rows] == [data.class_names[int(row[kind])] for row in rows]
+    assert [int(row["target"]) for row in rows] == data.test.targets.tolist()
+    told = json.loads((tmp_path / "p.csv.json").read_text(encoding="utf-8"))
+    assert told["data"]["class_names"] == ["lily", "oak", "rose"]
+
+
+@pytest.mark.parametrize("names", [("rose", "lily", "oak"), ("rose", "lily")])
+def test_other_data_that_number_their_classes_otherwise(trained_on_names, names):
+    """The same examples in another file, whose classes are in another order, or not all there."""
+    data = named(("lily", "oak", "rose"))
+    whole = table_of(predicted(trained_on_names, data=data))
+    found = predicted(trained_on_names, data=named(names, name="others"))
+    rows = table_of(found)
+    kept = [row for row in whole if row["target_name"] in names]
+    assert [row["target"] for row in rows] == [row["target"] for row in kept]
+    if len(names) == 3:  # otherwise the masks are others, as they go by the number of an example
+        assert rows == whole
+    wrong = [row["target_name"] != row["predicted_name"] for row in rows]
+    assert found.about["error"] == pytest.approx(np.mean(wrong))
+    assert np.mean(wrong) < 0.3
+
+
+def test_other_data_with_a_class_that_the_network_does_not_know(trained_on_names):
+    message = r"trained on, 'lily', 'oak', 'rose', but trees has 'elm'\.$"
+    with pytest.raises(RangeError, match=rf"^`data` must have no classes but those that the network was {message}"):
+        predicted(trained_on_names, data=named(("lily", "oak", "elm"), name="trees"))
+
+
+def test_a_checkpoint_from_before_names_were_kept(trained_on_names, tmp_path):
+    """Its own data name the classes; of others nobody knows how they number them."""
+    state = unpacked((trained_on_names / "checkpoints" / "best.pt").read_bytes(), "x")
+    path = tmp_path / "old.pt"
+    csv_file = tmp_path / "flowers.csv"
+    split = named(("lily", "oak", "rose")).train
+    rows = [",".join(map(str, [*row, ("lily", "oak", "rose")[kind]])) for row, kind in
+            zip(split.inputs.reshape(90, 16).tolist(), split.targets, strict=True)]  # fmt: skip
+    csv_file.write_text("\n".join(rows), encoding="ascii")
+    state["config"]["data"]["name"] = str(csv_file)
+    del state["meaning"]
+    path.write_bytes(packed(state))
+    assert "predicted_name" in table_of(lab.predict(path, passes=2))[0]
+    assert "predicted_name" not in table_of(lab.predict(path, passes=2, data=data.read(csv_file)))[0]
 
 
 def test_no_dropout_is_told(tmp_path):
@@ -161,7 +236,7 @@ def test_networks_of_all_kinds(tmp_path, make, sections, outputs):
     run.start(config, tmp_path, "x")
     found = lab.predict(tmp_path / "x", passes=4)
     if outputs is None:
-        _, _, shape = run.restored(tmp_path / "x" / "checkpoints" / "best.pt")
+        shape = run.restored(tmp_path / "x" / "checkpoints" / "best.pt").shape
         parts = data.windows(data.read(described["name"]).test, 8)
         outputs = parts.targets.size, shape.outputs
         assert np.array_equal(found.targets, parts.targets.ravel())  # word by word, in order
@@ -189,7 +264,7 @@ def test_numbers_in_their_own_unit(tmp_path, standardised):
     prepared = data.standardise(source) if standardised else source
     scaling = prepared.target_scaling
     shift, unit = (scaling.mean.item(), scaling.std.item()) if scaling else (0, 1)
-    model, _, _ = run.restored(tmp_path / "x" / "checkpoints" / "best.pt")
+    model = run.restored(tmp_path / "x" / "checkpoints" / "best.pt").model
     by_hand = thinned.predict(model, torch.from_numpy(prepared.test.inputs), 50)
     np.testing.assert_allclose(found.mean, by_hand.mean[:, 0] * unit + shift, rtol=1e-6)
     np.testing.assert_allclose(found.variance, by_hand.variance[:, 0] * unit**2, rtol=1e-6)
@@ -237,7 +312,7 @@ class Evil:
         return print, ("run by a checkpoint",)
 
 
-@pytest.mark.parametrize("what", ["pickle", "torch", "half", "settings", "shape", "weights", "keys"])
+@pytest.mark.parametrize("what", ["pickle", "torch", "half", "settings", "shape", "weights", "keys", "names", "twice"])
 def test_hostile_checkpoints_end_in_one_sentence(trained, tmp_path, what, capsys):
     whole = (trained / "checkpoints" / "best.pt").read_bytes()
     state = unpacked(whole, "x")
@@ -249,6 +324,10 @@ def test_hostile_checkpoints_end_in_one_sentence(trained, tmp_path, what, capsys
         state["trainer"]["model"]["1.weight"] = 3
     elif what == "keys":
         del state["config"]
+    elif what == "names":
+        state["meaning"]["class_names"] = [1, 2, 3]
+    elif what == "twice":
+        state["meaning"]["class_names"] = ["lily", "lily", "rose"]
     damaged = {"pickle": pickle.dumps(Evil()), "half": whole[: len(whole) // 2]}
     path = tmp_path / "evil.pt"
     if what == "torch":

@@ -63,7 +63,7 @@ def test_what_a_run_leaves(tmp_path):
 def test_the_best_weights_are_tested_and_can_be_restored(tmp_path):
     config = small(training={"epochs": 8, "lr": 1.0}, penalties={"watch": "error"})
     found = run.start(config, tmp_path, "x", data=DATA)
-    model, again, _ = run.restored(tmp_path / "x" / "checkpoints" / "best.pt")
+    model, again, _, _ = run.restored(tmp_path / "x" / "checkpoints" / "best.pt")
     assert again == config
     assert not model.training
     outputs = model(torch.from_numpy(DATA.test.inputs).flatten(1))

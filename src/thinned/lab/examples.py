@@ -6,7 +6,7 @@ This is the one place of the laboratory that knows what `thinned.data` returns.
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from thinned import data
 from thinned._errors import KindError, RangeError
 from thinned.data import Dataset, Split
 from thinned.keys import site_seed
+from thinned.lab.meaning import Meaning
 
 SPLIT_SEED = 0
 Augment = Callable[[Tensor, Tensor, int], Tensor]
@@ -193,6 +194,7 @@ class Parts:
         shape: what a network has to know.
         image: channels, if there are any, height and width of a training input that is an image; otherwise empty.
         crop: side of the window of an image that a network sees; 0 for whole images.
+        meaning: what inputs and outputs stand for.
     """
 
     name: str
@@ -203,6 +205,7 @@ class Parts:
     shape: Shape
     image: tuple[int, ...] = ()
     crop: int = 0
+    meaning: Meaning = field(default_factory=Meaning)
 
     def judged(self, whole: Examples) -> Examples:
         """Return examples as a network is given them that does not learn: the middle of images that are cropped.
@@ -294,7 +297,7 @@ def parts(source: Dataset, validation: float, kind: str = "mlp", steps: int = 64
     if crop:
         features = (math.prod(image[:-2]) * crop**2,) if len(features) == 1 else (features[0], crop, crop)
     shape = Shape(features, source.outputs, len(train), text)
-    made = Parts(source.name, source.note, train, aside, test, shape, image, crop)
+    made = Parts(source.name, source.note, train, aside, test, shape, image, crop, Meaning.of(source))
     return replace(made, validation=made.judged(aside), test=made.judged(test))
 
 

@@ -287,6 +287,7 @@ class Loop:
                 "progress": asdict(self._progress),
                 "config": self._config.tables(),
                 "shape": {**asdict(self._parts.shape), "inputs": list(self._parts.shape.inputs)},
+                "meaning": self._parts.meaning.plain(),
             }
             step = self._trainer.epochs_done * self._steps + self._trainer.steps_done
             self._journal.checkpoints.save(whole, step, best)
