@@ -14,9 +14,9 @@ from torch import Tensor, nn
 import thinned
 from thinned._errors import DataError, RangeError
 from thinned._predict import Progress
-from thinned.data import Dataset, Scaling, Split, standardise
+from thinned.data import Dataset, Scaling, standardise
 from thinned.lab import checkpoint, examples, records, run, uncertainty
-from thinned.lab.config import Config
+from thinned.lab.config import Config, DataSettings
 from thinned.lab.examples import Bags, Examples, Parts, Shape
 from thinned.lab.meaning import Meaning
 from thinned.lab.train import measure
@@ -127,7 +127,7 @@ def predict(
     model, config, shape, meaning = run.restored(file)
     if part not in PARTS:
         raise RangeError(f"`part` must be one of {', '.join(PARTS)}, but got part={part!r}.")
-    parts, scaling = _parts(config, data, meaning or Meaning())
+    parts = _parts(file, config, data, meaning)
     chosen: Examples = parts.judged(parts.train) if part == "train" else getattr(parts, part)
     _check_shape(parts, shape)
     if not len(chosen):
@@ -156,7 +156,7 @@ def predict(
         "environment": records.environment(),
     }
     if numbers:
-        return _regression(about, chosen, found, plain.error, scaling)
+        return _regression(about, chosen, found, plain.error, parts.meaning.target_scaling)
     return replace(_classification(about, chosen, found, plain.error), class_names=names)
 
 
@@ -204,39 +204,30 @@ def _network(model: nn.Module, given: Examples) -> tuple[nn.Module, Tensor]:
     return model, given.inputs
 
 
-def _parts(config: Config, other: Dataset | None, meaning: Meaning) -> tuple[Parts, Scaling | None]:
-    """Return the data as the network takes them, and how numbers to be predicted were scaled."""
+def _parts(file: Path, config: Config, other: Dataset | None, meaning: Meaning | None) -> Parts:
+    """Return the data as the network takes them."""
     settings = config.data
     if other is not None and (other.task == "text" or config.model.kind in ("transformer", "lstm")):
         raise RangeError("`data` must be left out for a network that was trained on text, which numbers its words.")
-    source = other
-    if other is None or settings.standardise:
-        source = examples.load(settings.name, settings.examples)
-        source = standardise(source) if settings.standardise else source
-    assert source is not None
-    scaling = source.target_scaling
-    if other is not None:
-        source = _scaled(other, source) if settings.standardise else other
-    aside = settings.validation if other is None else 0.0
-    return examples.parts(meaning.numbered(source), aside, config.model.kind, settings.steps, settings.crop), scaling
-
-
-def _scaled(other: Dataset, trained: Dataset) -> Dataset:
-    """Shift and scale data as those were that a network was trained on."""
-    other = other.dense()
-    scaling, of_targets = trained.input_scaling, trained.target_scaling
-    assert scaling is not None
-    wanted = trained.train.inputs.shape[1:]
-    if other.train.inputs.shape[1:] != wanted or other.task != trained.task:
-        raise RangeError(
-            f"`data` must be like {trained.name}, which the network was trained on, with examples of shape {wanted} "
-            f"for {trained.task}, but {other.name} has {other.train.inputs.shape[1:]} for {other.task}."
+    if other is not None and settings.standardise and meaning is None:
+        raise DataError(
+            f"{file} must hold mean and deviation of its training data, so that other data can be standardised by "
+            "them, but it was written before these were kept; train the network again."
         )
-    train, test = (
-        Split(scaling.apply(part.inputs), of_targets.apply(part.targets) if of_targets else part.targets)
-        for part in (other.train, other.test)
-    )
-    return replace(other, train=train, test=test)
+    source = other or _own(settings)
+    if meaning is not None:
+        source = meaning.fitted(source)
+    elif settings.standardise:
+        source = standardise(source)
+    aside = settings.validation if other is None else 0.0
+    return examples.parts(source, aside, config.model.kind, settings.steps, settings.crop)
+
+
+def _own(settings: DataSettings) -> Dataset:
+    try:
+        return examples.load(settings.name, settings.examples)
+    except DataError as error:
+        raise DataError(f"{error} The network was trained on them; other data can be named with --data.") from error
 
 
 def _check_shape(parts: Parts, shape: Shape) -> None:
