@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 
@@ -12,6 +13,9 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before the first import of triton
 
 import thinned
+
+hypothesis.settings.register_profile("thinned", deadline=None)  # a machine may be busy
+hypothesis.settings.load_profile("thinned")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -91,13 +91,13 @@ def child(tables, root, name, again):
         run.start(Config.of(tables), root, name, data=DATA)
 
 
-def peer(rank, size, port, tables, root, name):
+def peer(rank, size, port, tables, root, name, data):
     """One of several processes that share a run."""
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(size))
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo")
     with distributed.job() as job:
-        run.start(Config.of(tables), root, name, data=DATA, job=job)
+        run.start(Config.of(tables), root, name, data=data, job=job)
 
 
 def processes():

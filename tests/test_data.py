@@ -48,6 +48,7 @@ def test_digits_split_is_stratified_and_fixed():
     assert loaded.train.targets.dtype == np.int64
     assert loaded.train.inputs.max() == loaded.test.inputs.max() == 1.0
     assert loaded.train.inputs.min() == 0.0
+    assert loaded.class_names == tuple("0123456789")
     everything = np.bincount(np.concatenate([loaded.train.targets, loaded.test.targets]))
     assert everything.tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]  # scikit-learn's description
     assert np.bincount(loaded.test.targets).tolist() == [round(count / 5) for count in everything]

@@ -1,6 +1,7 @@
 """Files of CIFAR-10: what the reader returns, and that no file, however broken, gets past it."""
 
 import os
+import pickle
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -17,6 +18,7 @@ from thinned.data import cifar
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (60, 3, 32, 32), np.uint8)
 LABELS = (np.arange(60) % 6).astype(np.uint8)
+NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 def content(part=slice(None)):
@@ -32,13 +34,14 @@ def folder(tmp_path):
         "test_batch.bin": slice(45, 60),
     }.items():
         (tmp_path / name).write_bytes(content(part))
-    (tmp_path / "batches.meta.txt").write_text("airplane\n")
+    (tmp_path / "batches.meta.txt").write_text("\n".join(NAMES) + "\n\n")  # the published one ends in an empty line
     return tmp_path
 
 
 def test_folder(folder):
     loaded = data.load("cifar10", root=folder)
     assert (loaded.name, loaded.classes, loaded.note) == (folder.name, 10, "")
+    assert loaded.class_names == NAMES
     assert loaded.train.inputs.dtype == np.float32
     assert loaded.train.targets.dtype == np.int64
     np.testing.assert_array_equal(loaded.train.inputs, PIXELS[:45].astype(np.float32) / np.float32(255))
@@ -56,6 +59,32 @@ def test_red_comes_first_and_rows_before_columns(tmp_path):
     assert np.argwhere(cifar.read(tmp_path / "one.bin").inputs).tolist() == [[0, 1, 2, 5]]
 
 
+def test_without_a_file_of_names(folder):
+    (folder / "batches.meta.txt").unlink()
+    assert data.read(folder).class_names == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("batches.meta.txt", b"airplane\n", "must name the 10 classes, but does not"),
+        ("batches.meta.txt", "\n".join(NAMES).encode() + b"\n\xff", "must name the 10 classes, but does not"),
+        ("batches.meta.txt", b"a\n" * 10, "must give each class a name of its own, but does not"),
+        ("batches.meta.txt", b"a" * 5000, "must hold at most 4096 bytes, but holds more"),
+        ("batches.meta", pickle.dumps({"label_names": [*NAMES[:9]]}), "must name the 10 classes, but does not"),
+        ("batches.meta", pickle.dumps({"label_names": [1] * 10}), "must name the 10 classes, but does not"),
+        ("batches.meta", pickle.dumps({"label_names": 3}), "must name the 10 classes, but does not"),
+        ("batches.meta", pickle.dumps([*NAMES]), "must name the 10 classes, but does not"),
+        ("batches.meta", pickle.dumps(print), "must hold lists, strings and arrays of bytes alone, but has"),
+    ],
+)
+def test_names_that_are_none(folder, name, content, message):
+    (folder / "batches.meta.txt").unlink()
+    (folder / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name} {message}"):
+        data.read(folder)
+
+
 def keys(split):
     return {example.tobytes() for example in split.inputs}
 
@@ -65,6 +94,7 @@ def test_without_a_test_file_a_fifth_of_each_class_is_put_aside(folder, single):
     (folder / "test_batch.bin").unlink()
     loaded = data.read(folder / "data_batch_1.bin" if single else folder)
     count = 20 if single else 45
+    assert loaded.class_names == NAMES
     assert loaded.note == "A fifth of each class, drawn by a fixed seed, was put aside for testing."
     assert loaded.name == ("data_batch_1.bin" if single else folder.name)
     labels = np.bincount(LABELS[:count], minlength=10)

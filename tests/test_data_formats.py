@@ -131,12 +131,15 @@ def test_pickled_cifar(tmp_path, protocol, inside):
     (folder / "data_batch_1").write_bytes(python_batch(PIXELS[:4], LABELS[:4], protocol))
     (folder / "data_batch_2").write_bytes(python_batch(PIXELS[4:], LABELS[4:], protocol))
     (folder / "test_batch").write_bytes(python_batch(PIXELS[:2], LABELS[:2], protocol))
-    (folder / "batches.meta").write_bytes(b"never read")
+    names = [f"kind {i}" for i in range(10)]
+    meta = {b"num_cases_per_batch": 4, b"label_names": [name.encode() for name in names], b"num_vis": 3072}
+    (folder / "batches.meta").write_bytes(pickle.dumps(meta, protocol=protocol))
     for loaded in (data.load("cifar10", tmp_path), data.load(tmp_path)):
         expected = PIXELS.reshape(-1, 3, 32, 32).astype(np.float32) / np.float32(255)
         np.testing.assert_array_equal(loaded.train.inputs, expected)
         np.testing.assert_array_equal(loaded.train.targets, LABELS)
         np.testing.assert_array_equal(loaded.test.inputs, expected[:2])
+        assert loaded.class_names == tuple(names)
 
 
 def test_a_batch_as_python_2_wrote_it(put):

@@ -21,13 +21,14 @@ from thinned.lab import loop, run
 from thinned.lab.distributed import Job, PeerError, peers
 
 
-def together(size, config, root, name):
+def together(size, config, root, name, data=DATA):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = processes()
     started = [
-        context.Process(target=peer, args=(rank, size, port, config.tables(), str(root), name)) for rank in range(size)
+        context.Process(target=peer, args=(rank, size, port, config.tables(), str(root), name, data))
+        for rank in range(size)
     ]
     for process in started:
         process.start()
@@ -50,7 +51,11 @@ def assert_same_to_rounding(one, several):
 
 
 CASES = {
-    "standard": {"dropout": {"input_p": 0.2}, "penalties": {"l2": 1e-3, "max_norm": 1.0}},
+    "standard": {
+        "data": {"shift": 1, "crop": 3},
+        "dropout": {"input_p": 0.2},
+        "penalties": {"l2": 1e-3, "max_norm": 1.0},
+    },
     # 72 training examples: the second batch has one row, for two processes or four.
     "batchwise": {"dropout": {"kind": "batchwise"}, "training": {"batch_size": 71}},
 }

@@ -126,6 +126,7 @@ def test_every_dropout_by_name(kind):
     trainer.epoch(data)
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert all(parameter.grad is not None for parameter in model.parameters())
+    assert trainer.finite()
 
 
 def test_a_rate_and_a_kind_for_each_layer():

@@ -63,7 +63,7 @@ def test_what_a_run_leaves(tmp_path):
 def test_the_best_weights_are_tested_and_can_be_restored(tmp_path):
     config = small(training={"epochs": 8, "lr": 1.0}, penalties={"watch": "error"})
     found = run.start(config, tmp_path, "x", data=DATA)
-    model, again, _ = run.restored(tmp_path / "x" / "checkpoints" / "best.pt")
+    model, again, _, _ = run.restored(tmp_path / "x" / "checkpoints" / "best.pt")
     assert again == config
     assert not model.training
     outputs = model(torch.from_numpy(DATA.test.inputs).flatten(1))
@@ -95,6 +95,7 @@ HARD = {
     "concrete": {"dropout": {"kind": "concrete", "p": 0.2}, "training": {"optimizer": "adagrad"}},
     "early": {"training": {"lr": 3.0}},  # the best epoch is not the last
     "convnet": {"model": {"kind": "convnet", "channels": [4], "hidden": [8], "norm": "batch"}},
+    "augmented": {"data": {"flip": True, "shift": 1, "crop": 3}},
 }
 
 
@@ -329,6 +330,19 @@ def test_a_loss_that_is_no_number(tmp_path):
     with pytest.raises(DivergedError, match="no number any more in epoch 1"):
         run.start(small(data={"validation": 0.0}), tmp_path, "y", data=data)
     assert not [*(tmp_path / "y" / "checkpoints").iterdir()]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
+def test_no_checkpoint_has_weights_that_are_no_numbers(tmp_path, optimizer):
+    """A learning rate at which a step makes weights infinite whose loss was a number."""
+    config = small(
+        training={"lr": 3e38, "optimizer": optimizer, "batch_size": 30}, run={"checkpoint_steps": 1}, dropout={"p": 0.0}
+    )
+    with pytest.raises(DivergedError, match="no number any more in epoch 1"):
+        run.start(config, tmp_path, "x", data=DATA)
+    for path in (tmp_path / "x" / "checkpoints").iterdir():
+        weights = torch.load(path, weights_only=True)["trainer"]["model"].values()
+        assert all(weight.isfinite().all() for weight in weights)
 
 
 def test_a_long_epoch_is_looked_at_before_its_end(tmp_path, monkeypatch):

@@ -102,7 +102,7 @@ class Dataset:
         classes: number of classes, of text the size of the vocabulary; 0 for regression.
         note: where the test part comes from, as a sentence, if not from whoever published the data.
         task: ``"classification"``, ``"regression"`` or ``"text"``.
-        class_names: what the classes are called, where the file says; of text, the vocabulary: each id's character.
+        class_names: what the classes are called, where the data say; of text, the vocabulary: each id's character.
         feature_names: what the features are called, where the file says.
         input_scaling: how the inputs were standardised, if they were.
         target_scaling: how the targets were standardised, if they were.

@@ -4,13 +4,15 @@ A file is never trusted: its size and its labels are checked, the size before me
 
 The binary format: records of 3,073 bytes without any header; one byte is the class, 0 to 9, then come the red, the
 green and the blue pixels of an image of 32 x 32, each in row-major order. The python format: a pickled dict; ``data``
-are the same 3,072 pixels a row, ``labels`` a list of the classes.
+are the same 3,072 pixels a row, ``labels`` a list of the classes. A file beside these names the classes:
+``batches.meta.txt``, a line for each, or ``batches.meta``, a pickled dict with the list ``label_names``.
 
 Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version" and "Python / Matlab versions".
 """
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ PYTHON_TRAIN = "data_batch_[0-9]"
 PYTHON_TEST = "test_batch"
 PICKLE = b"\x80"  # how a pickle begins, unlike any record
 PICKLE_LIMIT = 2**26  # bytes of a pickle, twice what a batch takes
+NAMES, PYTHON_NAMES = "batches.meta.txt", "batches.meta"
+NAMES_LIMIT = 2**12  # bytes of the file that names the classes; the published ones have less than 200
 INSIDE = ("cifar-10-batches-bin", "cifar-10-batches-py")  # what the published archives unpack to
 
 
@@ -66,7 +70,8 @@ def read_folder(root: str | PathLike[str]) -> Dataset:
         root: the folder, or the one that it was unpacked into. It holds files named ``data_batch*.bin``, such as
             ``data_batch_1.bin`` to ``data_batch_5.bin``, and ``test_batch*.bin``; or, in the python format,
             ``data_batch_1`` to ``data_batch_5`` and ``test_batch``. Where there is none to test on, a fifth of each
-            class is put aside.
+            class is put aside. What the classes are called is read from ``batches.meta.txt`` or ``batches.meta``, if
+            one of these is there.
 
     Returns:
         The data set, named after the folder.
@@ -85,7 +90,7 @@ def read_folder(root: str | PathLike[str]) -> Dataset:
         raise DataError(f"{root} must hold {TRAIN} or {PYTHON_TRAIN}, but holds neither; put the files there.")
     name = root.resolve().name or str(root)
     if test:
-        return Dataset(name, _read_all(train), _read_all(test), CLASSES)
+        return Dataset(name, _read_all(train), _read_all(test), CLASSES, class_names=_names(folder))
     return _hold_out(name, train)
 
 
@@ -142,7 +147,34 @@ def recognise(path: Path, head: bytes) -> bool:
 
 def _hold_out(name: str, paths: Sequence[Path]) -> Dataset:
     whole = _read_all(paths)
-    return hold_out(name, whole.inputs, whole.targets, CLASSES)
+    return replace(hold_out(name, whole.inputs, whole.targets, CLASSES), class_names=_names(paths[0].parent))
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    """Return what the classes are called, if the folder says so."""
+    path = next((folder / name for name in (NAMES, PYTHON_NAMES) if os.path.isfile(folder / name)), None)
+    if path is None:
+        return ()
+    content: Any = _files.content(path, NAMES_LIMIT)
+    names: Any
+    if path.name == NAMES:
+        names = [line for line in content.split(b"\n") if line.strip()]
+    else:
+        told = _pickled.load(path, content)
+        names = told.get(b"label_names", told.get("label_names")) if isinstance(told, dict) else None
+        names = names if isinstance(names, list) else []
+    try:
+        texts = [str(name, "utf-8") if isinstance(name, bytes | bytearray) else name for name in names]
+    except UnicodeDecodeError:
+        texts = []
+    if len(texts) != CLASSES or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise DataError(f"{path} must name the {CLASSES} classes, but does not; get the file again or remove it.")
+    found = tuple(text.strip() for text in texts)
+    if len(set(found)) != CLASSES:
+        raise DataError(
+            f"{path} must give each class a name of its own, but does not; get the file again or remove it."
+        )
+    return found
 
 
 def _read_all(paths: Sequence[Path]) -> Split:

@@ -1,5 +1,7 @@
 """The handwritten digits that come with scikit-learn: real data without a download."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from thinned._optional import require
@@ -26,4 +28,5 @@ def read() -> Dataset:
     """
     source = require("sklearn.datasets", "lab").load_digits()
     inputs = (source.images / BRIGHTEST).astype(np.float32)
-    return hold_out("digits", inputs, source.target.astype(np.int64), CLASSES)
+    made = hold_out("digits", inputs, source.target.astype(np.int64), CLASSES)
+    return replace(made, class_names=tuple(map(str, range(CLASSES))))

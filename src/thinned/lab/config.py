@@ -15,6 +15,7 @@ from thinned._errors import KindError, RangeError
 from thinned._optional import require
 from thinned.lab.dropouts import DropoutSettings
 from thinned.lab.models import ModelSettings
+from thinned.lab.precision import PRECISIONS
 from thinned.lab.recipe import Penalties, Recipe
 
 LARGEST_FILE = 2**20  # bytes of settings
@@ -35,6 +36,8 @@ class DataSettings:
         steps: words of one example of a text.
         flip: whether half of the training images are mirrored, others in each epoch.
         shift: by how many pixels a training image may be moved, another way in each epoch.
+        crop: side, in pixels, of the square window that the network sees of an image: of a training image any, another
+            one in each epoch, of all others the middle; 0 for whole images.
 
     Examples:
         >>> DataSettings(validation=1.5)
@@ -50,6 +53,7 @@ class DataSettings:
     steps: int = 64
     flip: bool = False
     shift: int = 0
+    crop: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation < 1:
@@ -57,8 +61,9 @@ class DataSettings:
         if self.examples is not None:
             _check.positive(self.examples, "examples")
         _check.positive(self.steps, "steps")
-        if self.shift:
-            _check.positive(self.shift, "shift")
+        for name in ("shift", "crop"):
+            if getattr(self, name):
+                _check.positive(getattr(self, name), name)
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,8 @@ class RunSettings:
         seed: of weights, order and dropout: 64 bits.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for the one that is there.
         threads: of torch; None for as many as the network is worth.
-        precision: ``"float32"``, or ``"bfloat16"`` for torch's automatic mixed precision.
+        precision: ``"float32"``, or ``"bfloat16"`` or ``"float16"`` for torch's automatic mixed precision, the latter
+            with scaled gradients.
         monitors: look at units and weights in one of so many epochs; 0 for never.
         checkpoint_steps: write a checkpoint within an epoch after so many steps, too; 0 for at its end alone.
         keep: how many checkpoints are kept, besides the best.
@@ -88,7 +94,7 @@ class RunSettings:
     def __post_init__(self) -> None:
         _check.word64(self.seed, "seed")
         _check.one_of(self.device, DEVICES, "device")
-        _check.one_of(self.precision, ("float32", "bfloat16"), "precision")
+        _check.one_of(self.precision, PRECISIONS, "precision")
         _check.sizes((self.monitors,), "monitors")
         _check.sizes((self.checkpoint_steps,), "checkpoint_steps")
         _check.positive(self.keep, "keep")

@@ -146,6 +146,8 @@ class TrainProgress(Bars):
                 f", validation loss {record.validation_loss:.4g}, error {_error(record.validation_error, self.numbers)}"
             )
             told += f", gap {record.gap:.2g}"
+        if record.skipped_steps:
+            told += f", {record.skipped_steps} step{'s' if record.skipped_steps > 1 else ''} skipped"
         self._done = record.epoch
         following = min(record.epoch + 1, self._epochs)
         self._bars.update(

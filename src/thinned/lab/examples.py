@@ -4,8 +4,9 @@ This is the one place of the laboratory that knows what `thinned.data` returns.
 """
 
 import hashlib
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from thinned import data
 from thinned._errors import KindError, RangeError
 from thinned.data import Dataset, Split
 from thinned.keys import site_seed
+from thinned.lab.meaning import Meaning
 
 SPLIT_SEED = 0
 Augment = Callable[[Tensor, Tensor, int], Tensor]
@@ -186,11 +188,13 @@ class Parts:
     Attributes:
         name: of the data set.
         note: where the test part comes from, if not from whoever published the data.
-        train: examples to learn from.
+        train: examples to learn from; with `crop` whole images, out of which each epoch cuts other windows.
         validation: put aside of the training part, to stop by; there may be none.
         test: looked at once, in the end.
         shape: what a network has to know.
-        image: channels, if there are any, height and width of an input that is an image; otherwise empty.
+        image: channels, if there are any, height and width of a training input that is an image; otherwise empty.
+        crop: side of the window of an image that a network sees; 0 for whole images.
+        meaning: what inputs and outputs stand for.
     """
 
     name: str
@@ -200,6 +204,30 @@ class Parts:
     test: Examples
     shape: Shape
     image: tuple[int, ...] = ()
+    crop: int = 0
+    meaning: Meaning = field(default_factory=Meaning)
+
+    def judged(self, whole: Examples) -> Examples:
+        """Return examples as a network is given them that does not learn: the middle of images that are cropped.
+
+        Args:
+            whole: some of the training examples.
+
+        Returns:
+            What validation and test examples are like; the examples themselves without `crop`.
+
+        Raises:
+            RangeError: the images are smaller than the window.
+
+        Examples:
+            >>> made = parts(load("digits"), 0.25, crop=6)
+            >>> made.train.inputs.shape, made.judged(made.train).inputs.shape, made.test.inputs.shape
+            (torch.Size([1079, 64]), torch.Size([1079, 36]), torch.Size([359, 36]))
+        """
+        if not self.crop:
+            return whole
+        middle = data.crop_centre(whole.inputs.reshape(len(whole), *self.image), self.crop)
+        return Examples(middle.reshape(len(whole), *self.shape.inputs).contiguous(), whole.targets)
 
 
 def load(name: str, examples: int | None = None) -> Dataset:
@@ -227,7 +255,7 @@ def load(name: str, examples: int | None = None) -> Dataset:
     return data.load(name)
 
 
-def parts(source: Dataset, validation: float, kind: str = "mlp", steps: int = 64) -> Parts:
+def parts(source: Dataset, validation: float, kind: str = "mlp", steps: int = 64, crop: int = 0) -> Parts:
     """Make tensors of a data set, in the form that a network takes, and put a part of the training examples aside.
 
     Which ones does not depend on the seed of a run, so that runs with several seeds are judged alike.
@@ -237,12 +265,14 @@ def parts(source: Dataset, validation: float, kind: str = "mlp", steps: int = 64
         validation: share of the training examples that is put aside; 0 for none.
         kind: of the network, as in `thinned.lab.models.ModelSettings`.
         steps: of text: words of one example.
+        crop: of images: side of the window that the network sees; 0 for whole images.
 
     Returns:
         The three parts.
 
     Raises:
-        RangeError, KindError: the share leaves a part without examples, or the network takes other data.
+        RangeError, KindError: the share leaves a part without examples, the network takes other data, there are no
+            images to crop, or the window is larger than they are.
 
     Examples:
         >>> made = parts(load("digits"), 0.25, "convnet")
@@ -259,17 +289,23 @@ def parts(source: Dataset, validation: float, kind: str = "mlp", steps: int = 64
     if text:
         splits = [data.windows(split, steps) if len(split.targets) else split for split in splits]
     train, aside, test = (Examples.of(split, flat=kind == "mlp") for split in splits)
-    features = (source.train.inputs.features,) if kind == "sparse" else tuple(train.inputs.shape[1:])
-    shape = Shape(features, source.outputs, len(train), text)
     image = () if sparse and kind == "sparse" else tuple(source.train.inputs.shape[1:])
-    return Parts(source.name, source.note, train, aside, test, shape, image if len(image) in (2, 3) else ())
+    image = image if len(image) in (2, 3) else ()
+    if crop and not image:
+        raise _no_images("crop", source.name)
+    features = (source.train.inputs.features,) if kind == "sparse" else tuple(train.inputs.shape[1:])
+    if crop:
+        features = (math.prod(image[:-2]) * crop**2,) if len(features) == 1 else (features[0], crop, crop)
+    shape = Shape(features, source.outputs, len(train), text)
+    made = Parts(source.name, source.note, train, aside, test, shape, image, crop, Meaning.of(source))
+    return replace(made, validation=made.judged(aside), test=made.judged(test))
 
 
 def augmentation(made: Parts, flip: bool, shift: int, seed: int) -> Augment | None:
     """Return what is done to the images of a batch while training.
 
     Args:
-        made: what is trained on.
+        made: what is trained on, and by what windows.
         flip: whether half of the images are mirrored.
         shift: by how many pixels an image may be moved.
         seed: of the run.
@@ -286,17 +322,22 @@ def augmentation(made: Parts, flip: bool, shift: int, seed: int) -> Augment | No
         >>> change(torch.ones(2, 64), torch.tensor([3, 8]), 0).shape
         torch.Size([2, 64])
     """
-    if not flip and shift == 0:
+    if not flip and shift == 0 and made.crop == 0:
         return None
     if not made.image:
-        raise KindError(f"`flip` and `shift` must be left out, because the examples of {made.name} are no images.")
+        raise _no_images("flip` and `shift", made.name)
 
     def change(inputs: Tensor, places: Tensor, epoch: int) -> Tensor:
         images = inputs.reshape(len(inputs), *made.image)
-        return data.augment(images, places, seed=seed, epoch=epoch, flip=flip, shift=shift).reshape(inputs.shape)
+        changed = data.augment(images, places, seed=seed, epoch=epoch, flip=flip, shift=shift, crop=made.crop or None)
+        return changed.reshape(len(inputs), *made.shape.inputs)
 
     change(made.train.inputs[:0], torch.empty(0, dtype=torch.int64), 0)  # the shift may be too large
     return change
+
+
+def _no_images(settings: str, name: str) -> KindError:
+    return KindError(f"`{settings}` must be left out, because the examples of {name} are no images.")
 
 
 def order(seed: int, epoch: int, count: int, what: str = "order") -> Tensor:

@@ -191,7 +191,7 @@ class Loop:
         self._train, self._validation = parts.train.to(job.device), parts.validation.to(job.device)
         # As many training examples as there are to validate on, so that the gap compares like with like.
         some = order(SPLIT_SEED, 0, len(self._train), "fit")[: max(len(self._validation), monitors.PROBED)]
-        self._fit = self._train.pick(some.to(job.device))
+        self._fit = parts.judged(self._train.pick(some.to(job.device)))
         self._steps = -(-len(self._train) // config.training.batch_size)
         self.stop = False
 
@@ -234,9 +234,10 @@ class Loop:
     def _epoch(self) -> None:
         trainer, lr = self._trainer, self._trainer.lr()
         loss, seconds = trainer.epoch(self._train, self._after_step)
-        if not math.isfinite(loss):
-            raise self._diverged(trainer.epochs_done)
         fit = measure(trainer.model, self._fit, self._job)
+        number = math.isfinite(loss) or trainer.skipped == self._steps
+        if not (number and math.isfinite(fit.loss) and trainer.finite()):
+            raise self._diverged(trainer.epochs_done)
         validation = measure(trainer.model, self._validation, self._job) if len(self._validation) else None
         every = self._config.run.monitors
         seen = None
@@ -258,6 +259,7 @@ class Loop:
             validation_loss=validation.loss if validation else None,
             validation_error=validation.error if validation else None,
             gap=validation.loss - fit.loss if validation else None,
+            skipped_steps=trainer.skipped,
             monitors=seen,
         )
         best = self._progress.add(record, self._config.penalties.watch)
@@ -267,11 +269,11 @@ class Loop:
         self._display.epoch(record)
 
     def _after_step(self) -> None:
-        step = self._trainer.steps_done
-        if step % LOOKS == 0 and not self._trainer.finite():
+        step, every = self._trainer.steps_done, self._config.run.checkpoint_steps
+        save = self.stop or (every and step % every == 0)
+        if (save or step % LOOKS == 0) and not self._trainer.finite():
             raise self._diverged(self._trainer.epochs_done + 1)
-        every = self._config.run.checkpoint_steps
-        if self.stop or (every and step % every == 0):
+        if save:
             self._save()
         if self.stop:
             raise InterruptedRunError(f"Stopped in epoch {self._trainer.epochs_done + 1}, after step {step}.")
@@ -285,6 +287,7 @@ class Loop:
                 "progress": asdict(self._progress),
                 "config": self._config.tables(),
                 "shape": {**asdict(self._parts.shape), "inputs": list(self._parts.shape.inputs)},
+                "meaning": self._parts.meaning.plain(),
             }
             step = self._trainer.epochs_done * self._steps + self._trainer.steps_done
             self._journal.checkpoints.save(whole, step, best)
@@ -311,9 +314,10 @@ class Loop:
         return found
 
     def _diverged(self, epoch: int) -> DivergedError:
+        half = ", or with precision bfloat16, which has larger numbers" if self._trainer.skipped else ""
         return DivergedError(
             f"The loss is no number any more in epoch {epoch}; checkpoints from before are kept in {self._folder}. "
-            "Start a new run with a lower learning rate, with clip_norm, or with a max_norm."
+            f"Start a new run with a lower learning rate, with clip_norm, or with a max_norm{half}."
         )
 
 

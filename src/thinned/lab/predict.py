@@ -14,10 +14,11 @@ from torch import Tensor, nn
 import thinned
 from thinned._errors import DataError, RangeError
 from thinned._predict import Progress
-from thinned.data import Dataset, Scaling, Split, standardise
+from thinned.data import Dataset, Scaling, standardise
 from thinned.lab import checkpoint, examples, records, run, uncertainty
-from thinned.lab.config import Config
+from thinned.lab.config import Config, DataSettings
 from thinned.lab.examples import Bags, Examples, Parts, Shape
+from thinned.lab.meaning import Meaning
 from thinned.lab.train import measure
 
 PARTS = ("test", "validation", "train")
@@ -38,6 +39,7 @@ class Predicted:
         variance: variance over the passes, of the same shape.
         entropy: of the mean probabilities in nats, shape (examples,); None for numbers.
         mutual_information: what of it the passes disagree about, in nats; None for numbers.
+        class_names: what the classes are called, by their numbers; empty for numbers and where nothing says so.
     """
 
     about: dict[str, Any]
@@ -46,12 +48,14 @@ class Predicted:
     variance: Tensor
     entropy: Tensor | None
     mutual_information: Tensor | None
+    class_names: tuple[str, ...] = ()
 
     def rows(self) -> Iterator[list[str]]:
         """Return the table of all examples, line by line.
 
         Yields:
-            The headings, then one line for each example, numbered from 0.
+            The headings, then one line for each example, numbered from 0. Classes are numbers; where they have names,
+            these are in columns of their own.
         """
         numbers = [self.mean.tolist(), self.variance.tolist()]
         if self.entropy is None or self.mutual_information is None:
@@ -59,13 +63,16 @@ class Predicted:
             for i, (target, mean, variance) in enumerate(zip(self.targets.tolist(), *numbers, strict=True)):
                 yield [str(i), *(format(number, DIGITS) for number in (target, mean, variance))]
             return
+        names = self.class_names
         classes = [f"p{i}" for i in range(self.mean.shape[1])]
-        yield ["example", "target", "predicted", "entropy", "mutual_information", *classes]
+        named = [heading for kind in ("target", "predicted") for heading in (kind, f"{kind}_name")[: 1 + bool(names)]]
+        yield ["example", *named, "entropy", "mutual_information", *classes]
         columns = (self.targets, self.mean.argmax(1), self.entropy, self.mutual_information)
         for i, (target, best, entropy, told, mean) in enumerate(
             zip(*(column.tolist() for column in columns), numbers[0], strict=True)
         ):
-            yield [str(i), str(target), str(best), *(format(number, DIGITS) for number in (entropy, told, *mean))]
+            cells = [cell for number in (target, best) for cell in (str(number), *names[number : number + 1])]
+            yield [str(i), *cells, *(format(number, DIGITS) for number in (entropy, told, *mean))]
 
     def write(self, path: Path) -> Path:
         """Write the table of all examples as CSV, and what is said of them all as JSON beside it.
@@ -117,11 +124,11 @@ def predict(
         (torch.Size([359, 10]), 359)
     """
     file = best_of(Path(path))
-    model, config, shape = run.restored(file)
+    model, config, shape, meaning = run.restored(file)
     if part not in PARTS:
         raise RangeError(f"`part` must be one of {', '.join(PARTS)}, but got part={part!r}.")
-    parts, scaling = _parts(config, data)
-    chosen: Examples = getattr(parts, part)
+    parts = _parts(file, config, data, meaning)
+    chosen: Examples = parts.judged(parts.train) if part == "train" else getattr(parts, part)
     _check_shape(parts, shape)
     if not len(chosen):
         raise RangeError(f"`part` must have examples, but {parts.name} has none in its part {part}.")
@@ -131,10 +138,17 @@ def predict(
     if not bool(found.mean.isfinite().all()):
         raise DataError(f"{file} must hold a network whose outputs are numbers, but some are nan or infinite.")
     plain = measure(model, chosen)
+    # Nothing says whether other data number their classes as those did whose names were not kept.
+    names = parts.meaning.class_names if meaning is not None or data is None else ()
     about: dict[str, Any] = {
         "command": "predict",
         "checkpoint": str(file),
-        "data": {"name": parts.name, "part": part, "examples": chosen.targets.numel()},
+        "data": {
+            "name": parts.name,
+            "part": part,
+            "examples": chosen.targets.numel(),
+            **({"class_names": names} if names else {}),
+        },
         "passes": passes,
         "seed": seed,
         "drops": bool((found.variance > ROUNDING * found.mean.square()).any()),
@@ -142,8 +156,8 @@ def predict(
         "environment": records.environment(),
     }
     if numbers:
-        return _regression(about, chosen, found, plain.error, scaling)
-    return _classification(about, chosen, found, plain.error)
+        return _regression(about, chosen, found, plain.error, parts.meaning.target_scaling)
+    return replace(_classification(about, chosen, found, plain.error), class_names=names)
 
 
 def best_of(path: Path) -> Path:
@@ -190,39 +204,30 @@ def _network(model: nn.Module, given: Examples) -> tuple[nn.Module, Tensor]:
     return model, given.inputs
 
 
-def _parts(config: Config, other: Dataset | None) -> tuple[Parts, Scaling | None]:
-    """Return the data as the network takes them, and how numbers to be predicted were scaled."""
+def _parts(file: Path, config: Config, other: Dataset | None, meaning: Meaning | None) -> Parts:
+    """Return the data as the network takes them."""
     settings = config.data
     if other is not None and (other.task == "text" or config.model.kind in ("transformer", "lstm")):
         raise RangeError("`data` must be left out for a network that was trained on text, which numbers its words.")
-    source = other
-    if other is None or settings.standardise:
-        source = examples.load(settings.name, settings.examples)
-        source = standardise(source) if settings.standardise else source
-    assert source is not None
-    scaling = source.target_scaling
-    if other is not None:
-        source = _scaled(other, source) if settings.standardise else other
-    aside = settings.validation if other is None else 0.0
-    return examples.parts(source, aside, config.model.kind, settings.steps), scaling
-
-
-def _scaled(other: Dataset, trained: Dataset) -> Dataset:
-    """Shift and scale data as those were that a network was trained on."""
-    other = other.dense()
-    scaling, of_targets = trained.input_scaling, trained.target_scaling
-    assert scaling is not None
-    wanted = trained.train.inputs.shape[1:]
-    if other.train.inputs.shape[1:] != wanted or other.task != trained.task:
-        raise RangeError(
-            f"`data` must be like {trained.name}, which the network was trained on, with examples of shape {wanted} "
-            f"for {trained.task}, but {other.name} has {other.train.inputs.shape[1:]} for {other.task}."
+    if other is not None and settings.standardise and meaning is None:
+        raise DataError(
+            f"{file} must hold mean and deviation of its training data, so that other data can be standardised by "
+            "them, but it was written before these were kept; train the network again."
         )
-    train, test = (
-        Split(scaling.apply(part.inputs), of_targets.apply(part.targets) if of_targets else part.targets)
-        for part in (other.train, other.test)
-    )
-    return replace(other, train=train, test=test)
+    source = other or _own(settings)
+    if meaning is not None:
+        source = meaning.fitted(source)
+    elif settings.standardise:
+        source = standardise(source)
+    aside = settings.validation if other is None else 0.0
+    return examples.parts(source, aside, config.model.kind, settings.steps, settings.crop)
+
+
+def _own(settings: DataSettings) -> Dataset:
+    try:
+        return examples.load(settings.name, settings.examples)
+    except DataError as error:
+        raise DataError(f"{error} The network was trained on them; other data can be named with --data.") from error
 
 
 def _check_shape(parts: Parts, shape: Shape) -> None:

@@ -167,6 +167,7 @@ class _Line:
     validation_loss: float | None
     validation_error: float | None
     gap: float | None
+    skipped_steps: int | None
 
 
 def _check_order(records: Sequence[Record], methods: Sequence[str], seeds: Sequence[int], epochs: int) -> None:

@@ -163,20 +163,24 @@ class Recipe:
         done = (epoch - warmup) / (self.epochs - warmup)
         return self.lr * SCHEDULES[self.schedule].share(done, self.final_lr_share)
 
-    def make_optimizer(self, parameters: Iterable[nn.Parameter], library: ModuleType) -> torch.optim.Optimizer:
+    def make_optimizer(
+        self, parameters: Iterable[nn.Parameter], library: ModuleType, scaled: bool = False
+    ) -> torch.optim.Optimizer:
         """Make the optimizer.
 
         Args:
             parameters: what it changes.
             library: where its class is: torch.optim, whose fused form is taken as it is the fastest, or a module that
                 has some of the same classes; for the others torch's are taken.
+            scaled: whether a GradScaler scales the gradients. Then no fused form is taken: torch's fused SGD starts its
+                momentum with whatever is in memory where the first step is skipped, as it often is.
 
         Returns:
             The optimizer, at the first epoch's learning rate.
         """
         rule = OPTIMIZERS[self.optimizer]
         kind = getattr(library, rule.kind, None) or getattr(torch.optim, rule.kind)
-        fused = {"fused": True} if rule.fused and kind is getattr(torch.optim, rule.kind) else {}
+        fused = {"fused": True} if rule.fused and not scaled and kind is getattr(torch.optim, rule.kind) else {}
         made: torch.optim.Optimizer = kind(
             parameters, lr=self.lr_at(0), weight_decay=self.weight_decay, **rule.momentum(self.momentum), **fused
         )

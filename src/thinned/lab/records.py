@@ -45,6 +45,7 @@ class Record:
         validation_loss: loss on examples that were put aside.
         validation_error: their error.
         gap: validation loss minus loss on training examples, both without dropout.
+        skipped_steps: of the epoch, as a gradient was no number in float16; None in another precision.
         monitors: what `thinned.lab.monitors.Monitors` has.
     """
 
@@ -61,6 +62,7 @@ class Record:
     validation_loss: float | None = None
     validation_error: float | None = None
     gap: float | None = None
+    skipped_steps: int | None = None
     monitors: dict[str, Any] | None = None
 
     def line(self) -> str:

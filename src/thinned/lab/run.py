@@ -6,19 +6,20 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from thinned._errors import DataError, ThinnedError
+from thinned._errors import DataError, RangeError, ThinnedError
 from thinned.data import Dataset, standardise
-from thinned.lab import examples, machine, models, records
+from thinned.lab import examples, machine, models, precision, records
 from thinned.lab.checkpoint import unpacked
 from thinned.lab.config import Config
 from thinned.lab.distributed import Job, PeerError, peers
 from thinned.lab.examples import Parts, Shape
 from thinned.lab.loop import Display, InterruptedRunError, Journaled, Loop, Outcome, Silent, stoppable
+from thinned.lab.meaning import Meaning
 from thinned.lab.train import load_weights
 
 LARGEST_CONFIG = 2**20  # bytes
@@ -112,14 +113,30 @@ def resume(
     return _train(config, parts, folder, job, display)
 
 
-def restored(path: str | PathLike[str]) -> tuple[nn.Module, Config, Shape]:
+class Restored(NamedTuple):
+    """What a checkpoint holds, but for what only training needs.
+
+    Attributes:
+        model: the network, in evaluation mode.
+        config: what it was trained with.
+        shape: of its data.
+        meaning: of its inputs and outputs; None of a checkpoint that was written before this was kept.
+    """
+
+    model: nn.Module
+    config: Config
+    shape: Shape
+    meaning: Meaning | None
+
+
+def restored(path: str | PathLike[str]) -> Restored:
     """Build the network of a checkpoint, with its weights.
 
     Args:
         path: a checkpoint of `thinned train`, such as ``checkpoints/best.pt``.
 
     Returns:
-        The network, in evaluation mode, the settings it was trained with, and the shape of its data.
+        The network, and what has to be known of it.
 
     Raises:
         DataError: it is damaged, or something else.
@@ -131,11 +148,12 @@ def restored(path: str | PathLike[str]) -> tuple[nn.Module, Config, Shape]:
         with torch.random.fork_rng(devices=[]):
             model = models.build(config.model, config.dropout, shape)
         load_weights(model, state["trainer"]["model"])
+        meaning = Meaning.read(state["meaning"], shape.outputs) if "meaning" in state else None
     except ThinnedError as error:
         raise DataError(f"{path} must be a checkpoint that this version can build, but: {error}") from error
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise DataError(f"{path} must be a whole checkpoint of `thinned train`, but parts of it do not fit.") from error
-    return model.eval(), config, shape
+    return Restored(model.eval(), config, shape, meaning)
 
 
 def prepared(config: Config, source: Dataset) -> Parts:
@@ -153,7 +171,13 @@ def prepared(config: Config, source: Dataset) -> Parts:
     """
     if config.data.standardise:
         source = standardise(source)
-    made = examples.parts(source, config.data.validation, config.model.kind, config.data.steps)
+    device = Job().on(config.run.device).device
+    if config.model.kind == "lstm" and not precision.computes_lstm(config.run.precision, device):
+        raise RangeError(
+            f"`precision` must be float32 or bfloat16 for an LSTM on {device}, where torch has none in float16, but "
+            f"got precision={config.run.precision!r}."
+        )
+    made = examples.parts(source, config.data.validation, config.model.kind, config.data.steps, config.data.crop)
     examples.augmentation(made, config.data.flip, config.data.shift, config.run.seed)  # told before there is a folder
     return made
 

@@ -1,8 +1,8 @@
 """Training one network, and measuring it: the one loop of the laboratory."""
 
+import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -17,6 +17,7 @@ from thinned import _check, keyed, optim, regularization
 from thinned.keys import step_seeds
 from thinned.lab.distributed import Job
 from thinned.lab.examples import Augment, Examples, order
+from thinned.lab.precision import Precision
 from thinned.lab.recipe import Penalties, Recipe
 from thinned.nn import ConcreteDropout, kl_divergence
 
@@ -38,7 +39,7 @@ class Trainer:
         library: where the optimizer comes from; see `Recipe.make_optimizer`.
         penalties: what restrains the weights.
         job: the processes that share the batches.
-        precision: ``"float32"``, or ``"bfloat16"`` for torch's automatic mixed precision.
+        precision: a name in `thinned.lab.precision.PRECISIONS`.
         augment: what is done to the inputs of a batch, given their places and the epoch.
 
     Examples:
@@ -62,14 +63,15 @@ class Trainer:
         augment: Augment | None = None,
     ) -> None:
         self._seed = _check.word64(seed, "seed")
-        self._recipe, self._job, self._bfloat16 = recipe, job or Job(), precision == "bfloat16"
+        self._recipe, self._job = recipe, job or Job()
         self._penalties = penalties or Penalties()
+        self._precision = Precision(precision, self._job)
         self._augment = augment
         self._examples = 1  # to train on
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self._seed)
             self.model = build().to(self._job.device)
-        self._optimizer = recipe.make_optimizer(self.model.parameters(), library)
+        self._optimizer = recipe.make_optimizer(self.model.parameters(), library, self._precision.scaled)
         self._sparse = library is optim
         self._pruning: regularization.GradualPruning | None = None
         self._learned_noise = [module for module in self.model.modules() if hasattr(module, "kl")]
@@ -88,8 +90,11 @@ class Trainer:
             after_step: called after each step but the last; what it raises leaves the trainer between two steps.
 
         Returns:
-            The mean loss over the examples as they were met, dropout included, and the seconds that training took.
+            The mean loss over the examples as they were met, dropout included, but for those of steps that were
+            skipped; nan if all were. And the seconds that training took.
         """
+        if self.steps_done == 0:
+            self._precision.begin_epoch()
         for group in self._optimizer.param_groups:
             group["lr"] = self._recipe.lr_at(self.epochs_done)
         self.model.train()
@@ -118,15 +123,16 @@ class Trainer:
                 if self._augment is not None:
                     inputs = self._augment(inputs, rows[begin:end], self.epochs_done)
                 loss = self.step(inputs, mine.targets, share)
-                self._total += loss * (share * len(rows) / job.size)
+                self._total += self._precision.counted(loss, share * len(rows) / job.size)
                 self.steps_done += 1
                 self._seconds += time.perf_counter() - start
                 if after_step is not None and self.steps_done < steps:
                     after_step()
         total, seconds = float(job.sum(self._total)), self._seconds
+        counted = len(train) - self._precision.left_out()
         self.epochs_done, self.steps_done, self._seconds = self.epochs_done + 1, 0, 0.0
         self._total.zero_()
-        return total / len(train), seconds
+        return total / counted if counted else math.nan, seconds
 
     def step(self, inputs: Any, targets: Tensor, share: float = 1.0) -> Tensor:
         """Change the weights once.
@@ -140,15 +146,12 @@ class Trainer:
             The mean loss over the part before the change, without penalties.
         """
         self._optimizer.zero_grad()
-        with self._autocast():
+        with self._precision.autocast():
             loss = loss_of(self._wrapped(inputs), targets)
-        whole = self._penalised(loss * share if share != 1.0 else loss)
-        whole.backward()  # type: ignore[no-untyped-call]
+        self._precision.backward(self._penalised(loss * share if share != 1.0 else loss))
         if self._sparse:
             self._job.average(self.model)
-        if self._recipe.clip_norm:
-            optim.clip_grad_norm_(self.model.parameters(), self._recipe.clip_norm)
-        self._optimizer.step()
+        self._precision.step(self._optimizer, self._clip if self._recipe.clip_norm else None)
         if self._penalties.max_norm:
             regularization.max_norm_(self.model, self._penalties.max_norm)
         if self._pruning is not None:
@@ -163,13 +166,19 @@ class Trainer:
         """
         return self._recipe.lr_at(min(self.epochs_done, self._recipe.epochs - 1))
 
+    @property
+    def skipped(self) -> int | None:
+        """How many steps of the epoch were skipped, as a gradient was no number; None where none can be."""
+        return self._precision.skipped
+
     def finite(self) -> bool:
-        """Return whether the losses of the epoch so far, in this process, are numbers.
+        """Return whether the losses of the epoch so far, in this process, and the weights are numbers.
 
         Returns:
-            False after a nan or an infinity.
+            False after a nan or an infinity, or once so many steps were skipped in a row that no scale will help.
         """
-        return bool(self._total.isfinite())
+        numbers = [self._total, *(part for part in self.model.state_dict().values() if part.is_floating_point())]
+        return not self._precision.lost() and all(bool(part.isfinite().all()) for part in numbers)
 
     def state(self) -> dict[str, Any]:
         """Return all that changes with training: tensors, numbers, lists and dictionaries.
@@ -185,6 +194,7 @@ class Trainer:
             "seconds": self._seconds,
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            **self._precision.state(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -198,6 +208,7 @@ class Trainer:
         self.epochs_done, self.steps_done = state["epochs_done"], state["steps_done"]
         self._seconds = state["seconds"]
         self._total.fill_(state["total"] if self._job.writes else 0.0)
+        self._precision.load(state)
 
     def _penalised(self, loss: Tensor) -> Tensor:
         penalties = self._penalties
@@ -211,8 +222,8 @@ class Trainer:
             loss = loss + layer.penalty()
         return loss
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self._job.device.type, torch.bfloat16) if self._bfloat16 else nullcontext()
+    def _clip(self) -> None:
+        optim.clip_grad_norm_(self.model.parameters(), self._recipe.clip_norm)
 
     def _kl_share(self) -> float:
         """Return how much of the divergence counts by now."""
