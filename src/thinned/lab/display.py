@@ -173,10 +173,8 @@ class TrainProgress:
         """
         told = f"training loss {record.train_loss:.4g}"
         if record.validation_loss is not None and record.validation_error is not None and record.gap is not None:
-            told += (
-                f", validation loss {record.validation_loss:.4g}, error {_error(record.validation_error, self.numbers)}"
-            )
-            told += f", gap {record.gap:.2g}"
+            error = tables.error_text(record.validation_error, self.numbers)
+            told += f", validation loss {record.validation_loss:.4g}, error {error}, gap {record.gap:.2g}"
         self._done = record.epoch
         following = min(record.epoch + 1, self._epochs)
         self._bar.update(
@@ -193,10 +191,6 @@ class TrainProgress:
             text: the line.
         """
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _error(error: float, numbers: bool) -> str:
-    return f"{error:.4g}" if numbers else f"{100 * error:.2f} %"
 
 
 def outcome(console: Console, found: Outcome, numbers: bool = False) -> None:
@@ -218,7 +212,7 @@ def outcome(console: Console, found: Outcome, numbers: bool = False) -> None:
     }
     for part, (loss, error) in rows.items():
         if loss is not None and error is not None:
-            table.add_row(part, f"{loss:.4g}", _error(error, numbers))
+            table.add_row(part, f"{loss:.4g}", tables.error_text(error, numbers))
     console.print(table)
 
 

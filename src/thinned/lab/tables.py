@@ -220,3 +220,20 @@ def counted(number: int, noun: str) -> str:
         ('1 seed', '2,000 epochs')
     """
     return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def error_text(error: float, numbers: bool = False) -> str:
+    """Return an error as a table has it.
+
+    Args:
+        error: share of wrong classes, or the root of the mean squared error.
+        numbers: whether it is the latter.
+
+    Returns:
+        A percentage, or a number.
+
+    Examples:
+        >>> error_text(0.0195), error_text(3.14159, numbers=True)
+        ('1.95 %', '3.142')
+    """
+    return f"{error:.4g}" if numbers else f"{100 * error:.2f} %"
