@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 
 FAULTS = (Path(__file__).parent / "page_faults.js").read_text(encoding="utf-8")
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-PAGES = ("compare", "single", "train", "joined", "markup")
+PAGES = ("compare", "single", "train", "tune", "joined", "markup")
 WIDTHS = {"small phone": 320, "phone": 390, "tablet": 768, "narrow screen": 801, "screen": 1200}
 PAPER = 680  # CSS pixels between the margins of A4: 210 mm - 2 * 15 mm
 MARKUP = "<img src=x onerror=document.title='ran'>&amp;"  # no slash, as it is the name of a folder
@@ -66,6 +66,16 @@ def pages(tmp_path_factory):
         for seed in (0, 1)
     ]
     (runs[-1] / "summary.json").unlink()  # as if it was killed
+    space = [
+        "--search",
+        "lr=0.003..0.3:log",
+        "--search",
+        "p=0..0.7",
+        "--search",
+        "dropout.kind=standard,gaussian",
+        "--search",
+    ]
+    call("tune", *SMALL, "--epochs", 3, "--trials", 8, *space, "hidden=16|24,16", "--out", root, "--study", "tune")
     named = root / MARKUP
     shutil.copytree(runs[0], named)
     rename(named)
@@ -74,6 +84,7 @@ def pages(tmp_path_factory):
         "compare": root / "compare" / "report.html",
         "single": root / "single" / "report.html",
         "train": runs[0] / "report.html",
+        "tune": root / "tune" / "report.html",
         "joined": joined("joined", root / "compare", *runs),
         "markup": joined("markup", named, *runs),
     }

@@ -57,9 +57,9 @@ def curves(methods: Sequence[str], done: Sequence[Record], label: str, value: Ca
         axes.fill_between(epochs, low, high, color=style["color"], alpha=0.15, linewidth=0)
         axes.plot(epochs, mean, label=_plain(method), **style)
         drawn += low + high
-    _scale(axes.yaxis, axes.set_yscale, drawn)
+    scale(axes, "y", drawn)
     axes.set_xlim(0.5, last + 0.5)
-    axes.xaxis.set_major_locator(_ticker().MaxNLocator(6, integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(_round(True))
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
     legend(figure)
@@ -144,9 +144,9 @@ def lines(series: Mapping[str, Sequence[Sequence[tuple[float, float]]]], below: 
         for i, line in enumerate(series[name]):
             x, y = ([point[axis] for point in line] for axis in (0, 1))
             axes.plot(x, y, label=None if i else _plain(name), **style)
-    _scale(axes.yaxis, axes.set_yscale, [y for _, y in points])
+    scale(axes, "y", [y for _, y in points])
     whole = all(float(x).is_integer() for x, _ in points)
-    axes.xaxis.set_major_locator(_ticker().MaxNLocator(6, integer=whole, min_n_ticks=1))
+    axes.xaxis.set_major_locator(_round(whole))
     axes.set_xlabel(below)
     axes.set_ylabel(beside)
     legend(figure)
@@ -260,7 +260,7 @@ def rows(names: Sequence[str]) -> tuple[Any, Any, list[float]]:
     axes.set_ylim(tops[-1], 0)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(_ticker().MaxNLocator(5))
+    axes.xaxis.set_major_locator(_round())
     return figure, axes, [after - 0.95 for after in tops[1:]]
 
 
@@ -306,6 +306,29 @@ def legend(figure: Any) -> None:
     figure.legend(loc="outside upper left", frameon=False, ncols=across, handlelength=2.2, columnspacing=1, borderpad=0)
 
 
+def scale(axes: Any, which: str, values: Sequence[float], log: bool | None = None) -> None:
+    """Choose a scale, with plain numbers at its ticks.
+
+    Args:
+        axes: of the figure.
+        which: ``"x"`` or ``"y"``; side by side numbers need more room than one above the other.
+        values: what is drawn; nan and infinity do not count.
+        log: whether it is to be logarithmic, if it can be; None for where values span a wide range.
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    axis, ticker = getattr(axes, f"{which}axis"), _ticker()
+    ratio = max(finite) / min(finite) if finite and min(finite) > 0 else 1.0
+    if ratio > 4 and log is not False:
+        subs = (1, 2, 5) if which == "y" or ratio < 10 else (1, 3) if ratio < 100 else (1,)
+        getattr(axes, f"set_{which}scale")("log")
+        axis.set_major_locator(ticker.LogLocator(subs=subs))
+        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(ticker.NullFormatter())
+    else:
+        whole = all(float(value).is_integer() for value in values)
+        axis.set_major_locator(_round(whole))
+
+
 def _plain(name: str) -> str:
     """Return a name as it is to be drawn: in short lines, and nothing that matplotlib takes for a formula or hides."""
     printable = "".join(c if c.isprintable() else "?" for c in name).lstrip("_")
@@ -319,15 +342,9 @@ def _end(methods: Sequence[str], done: Sequence[Record]) -> float:
     return MEDIANS_SHOWN * max(medians)
 
 
-def _scale(axis: Any, set_scale: Callable[[str], None], values: Sequence[float]) -> None:
-    """Choose a logarithmic scale where values span a wide range, with plain numbers at its ticks."""
-    finite = [value for value in values if math.isfinite(value)]
-    if finite and min(finite) > 0 and max(finite) > 4 * min(finite):
-        set_scale("log")
-        ticker = _ticker()
-        axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(ticker.NullFormatter())
+def _round(whole: bool = False) -> Any:
+    """Return what places a few ticks at round numbers."""
+    return _ticker().MaxNLocator(6, steps=(1, 2, 5, 10), integer=whole, min_n_ticks=1)
 
 
 def _ticker() -> Any:

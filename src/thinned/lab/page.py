@@ -30,6 +30,7 @@ thead th { vertical-align: bottom; }
 tbody th { font-weight: 400; }
 .word { text-align: left; overflow-wrap: anywhere; min-width: 4.5rem; }
 .number { overflow-wrap: normal; }
+.pairs th { min-width: 12rem; }
 .note { color: #555; font-size: 0.9rem; }
 .warning { border-left: 4px solid #d55e00; padding-left: 0.75rem; }
 .verdict { border-left: 4px solid #0072b2; padding-left: 0.75rem; }
@@ -45,6 +46,10 @@ figcaption { color: #555; font-size: 0.9rem; }
   .list th, .list td { display: block; border: 0; padding: 0.1rem 0; }
   .list td { display: grid; grid-template-columns: minmax(6rem, 1fr) auto; gap: 1rem; text-align: right; }
   .list td::before { content: attr(data-label); color: #555; text-align: left; }
+}
+@media screen and (max-width: 30rem) {
+  .pairs { table-layout: fixed; width: 100%; }
+  .pairs th { width: 40%; min-width: 0; overflow-wrap: break-word; }
 }
 @page { margin: 15mm; }
 @media print {
@@ -174,14 +179,15 @@ def entries(found: dict[str, str]) -> str:
         The element.
 
     Examples:
-        >>> entries({"torch": "2"})
-        '<table><tbody><tr><th scope="row" class="word">torch</th><td class="word">2</td></tr></tbody></table>'
+        >>> entries({"model.kind": "mlp"}).partition("<tbody>")[2]
+        '<tr><th scope="row" class="word">model.<wbr>kind</th><td class="word">mlp</td></tr></tbody></table>'
     """
+    # A long name is broken after a dot.
+    lines = [(_text(key).replace(".", ".<wbr>"), _text(value)) for key, value in found.items()]
     rows = "".join(
-        f'<tr><th scope="row" class="word">{_text(key)}</th><td class="word">{_text(value)}</td></tr>'
-        for key, value in found.items()
+        f'<tr><th scope="row" class="word">{key}</th><td class="word">{value}</td></tr>' for key, value in lines
     )
-    return f"<table><tbody>{rows}</tbody></table>"
+    return f'<table class="pairs"><tbody>{rows}</tbody></table>'
 
 
 def drawings(drawn: dict[str, Any], prefix: str) -> str:

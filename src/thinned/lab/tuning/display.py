@@ -10,12 +10,12 @@ from rich.table import Table
 from thinned.lab.config import Config
 from thinned.lab.examples import Parts
 from thinned.lab.records import Record
-from thinned.lab.tuning.findings import ranked, short, words
-from thinned.lab.tuning.search import Found
+from thinned.lab.tables import error_text
+from thinned.lab.tuning import findings
+from thinned.lab.tuning.findings import Found, ranked, short, words
 from thinned.lab.tuning.supervisor import Standing
 
 LINES = 10  # of a log, at most
-SHOWN = 10  # trials of the table
 
 
 class TuneProgress:
@@ -61,7 +61,7 @@ class TuneProgress:
         """
         told = f"{now.pruned} pruned, {now.running} running"
         if now.best is not None:
-            told += f"; least validation error {100 * now.best:.2f} %: {words(now.settings)}"
+            told += f"; least validation error {error_text(now.best, now.numbers)}: {words(now.settings)}"
         self._bar.update(self._task, completed=now.done, total=now.places, told=escape(told), refresh=True)
         tenth = LINES * now.done // now.places
         if not self._console.is_terminal and tenth > self._said:
@@ -111,14 +111,10 @@ def show(console: Console, found: Found) -> None:
     """
     complete = ranked([*found.rows])
     table = Table(title=f"The best of {len(complete)} trials by validation error; {found.pruned} were pruned")
-    for heading in ("trial", "error, %", "loss", "best epoch", "seconds", "settings"):
+    for heading in findings.HEADINGS:
         table.add_column(heading, justify="left" if heading == "settings" else "right")
-    for row in complete[:SHOWN]:
-        error = "" if row.validation_error is None else f"{100 * row.validation_error:.2f}"
-        loss = "" if row.validation_loss is None else f"{row.validation_loss:.4g}"
-        table.add_row(
-            str(row.trial), error, loss, f"{row.best_epoch} of {row.epochs}", f"{row.seconds:.1f}", escape(row.words())
-        )
+    for row in complete[: findings.SHOWN]:
+        table.add_row(*map(escape, findings.cells(row, found.numbers)))
     console.print(table)
 
     def say(text: str) -> None:
@@ -127,12 +123,5 @@ def show(console: Console, found: Found) -> None:
     if found.importance:
         shares = ", ".join(f"{short(name)} {100 * share:.0f} %" for name, share in found.importance.items())
         say(f"What mattered (fANOVA): {shares}")
-    notes = [row.note for row in found.rows if row.note]
-    if notes:
-        say(f"Given up for another reason than a worse error: {len(notes)}, such as: {notes[0]}")
-    for text in found.failed:
-        say(f"{text} Run the command again to try it again.")
-    say(
-        f"Test error of the best, trial {found.best.trial}, trained again: {100 * found.test.test_error:.2f} %. It was "
-        "chosen by its validation error, so the test error is the one to quote."
-    )
+    for text in (*findings.problems(found), findings.verdict(found)):
+        say(text)
