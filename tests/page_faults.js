@@ -1,6 +1,7 @@
 // What is wrong with a page, as sentences. tests/test_browser.py runs this in the page: kind is one of the names below.
 (kind) => {
   const LEAST_PIXELS = 12, LEAST_CONTRAST = 4.5; // WCAG 2.2, 1.4.3, for the latter
+  const SHORT = 10; // letters of a word that is never to be broken
   const GLYPHS = 100; // matplotlib draws letters as outlines in units of a hundredth of the font's size
   const page = document.documentElement;
   const told = (text) => JSON.stringify(text.trim().replace(/\s+/g, " ").slice(0, 50));
@@ -15,7 +16,7 @@
       const element = node.parentElement, range = document.createRange();
       if (!node.data.trim() || element.closest("svg, style, script") || hidden(element)) continue;
       range.selectNodeContents(node);
-      found.push({ element, name: told(node.data), boxes: [...range.getClientRects()] });
+      found.push({ element, node, name: told(node.data), boxes: [...range.getClientRects()] });
     }
     return found;
   };
@@ -90,6 +91,16 @@
         return found;
       });
     },
+
+    torn: () => texts().flatMap(({ node }) => [...node.data.matchAll(/(?<!\S)[^\s-]+(?!\S)/g)]
+      .filter(([word]) => word.length <= SHORT)
+      .filter(({ 0: word, index }) => {
+        const range = document.createRange();
+        range.setStart(node, index);
+        range.setEnd(node, index + word.length);
+        return range.getClientRects().length > 1;
+      })
+      .map(([word]) => `${told(word)} is on two lines`)),
 
     small: () => [...texts(), ...labels(), ...lettering()].filter((piece) => pixels(piece) < LEAST_PIXELS - 0.01)
       .map((piece) => `${piece.name}: ${pixels(piece).toFixed(1)} pixels`),

@@ -21,6 +21,7 @@ from thinned.lab.recipe import Recipe
 from thinned.lab.records import Record
 from thinned.lab.summary import summarise
 
+JOINED = "\N{NO-BREAK SPACE}"
 COST = Cost(bytes_kept=2048, flops=1_500_000, latency=0.00025)
 
 
@@ -104,7 +105,8 @@ def line(headings, cells):
         f'<td class="number" data-label="{heading}">{cell}</td>'
         for heading, cell in zip(headings[1:], cells[1:], strict=True)
     )
-    return f'<tr><th scope="row" class="word">{cells[0]}</th>{rest}</tr>'.replace(" %", "\N{NO-BREAK SPACE}%")
+    rest = rest.replace(" %", f"{JOINED}%").replace(" ± ", f"{JOINED}±{JOINED}")
+    return f'<tr><th scope="row" class="word">{cells[0]}</th>{rest}</tr>'
 
 
 def test_report_of_a_single_epoch_shows_a_point():

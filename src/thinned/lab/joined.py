@@ -24,8 +24,8 @@ def joined(runs: Sequence[Run]) -> str:
     """
     if len(runs) == 1:
         return page.page(_title(runs[0]), _parts(runs[0], 2, "figure"))
-    headings = ["run", "command", "data", "method", "seeds", "epochs", "test error", "seconds per epoch"]
-    parts = [page.heading("All runs", 2), page.table(headings, overview(runs), words=4)]
+    headings = ["run", "data", "method", "seeds", "epochs", "test error", "seconds per epoch"]
+    parts = [page.heading("All runs", 2), page.table(headings, overview(runs), words=3)]
     comparisons = {f"joined{i}": found for i, found in enumerate(join(runs), 1)}
     alone = {f"run{i}": run for i, run in enumerate(runs, 1)}
     headed = {anchor: f"Runs of training on {found.data}" for anchor, found in comparisons.items()}
@@ -97,11 +97,11 @@ def overview(runs: Sequence[Run]) -> list[list[str]]:
         runs: of any kind.
 
     Returns:
-        Eight texts for each row.
+        Seven texts for each row.
     """
     rows = []
     for run in runs:
-        start = [run.name, run.command, run.config["data"]["name"]]
+        start = [run.name, run.config["data"]["name"]]
         if run.summary is not None:
             for row in run.summary.rows:
                 cells = tables.cells(run.summary, row)

@@ -7,6 +7,9 @@ from typing import Any
 
 from thinned.lab import figures
 
+JOINED = "\N{NO-BREAK SPACE}"
+LETTERS = 10  # of a word that is not broken in a column
+
 PAGE = Template("""\
 <!DOCTYPE html>
 <html lang="en">
@@ -23,12 +26,12 @@ h2 { font-size: 1.25rem; margin: 2rem 0 0.5rem; padding-top: 0.5rem; border-top:
 h3 { font-size: 1.05rem; margin: 1.5rem 0 0.5rem; }
 a { color: #0063a0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 0.5rem 0 1rem; }
-th, td { padding: 0.3rem 1.2rem 0.3rem 0; text-align: right; border-bottom: 1px solid #ddd; vertical-align: top; }
+th, td { padding: 0.3rem 1rem 0.3rem 0; text-align: right; border-bottom: 1px solid #ddd; vertical-align: top; }
 th:last-child, td:last-child { padding-right: 0; }
 th { font-weight: 600; overflow-wrap: break-word; }
 thead th { vertical-align: bottom; }
 tbody th { font-weight: 400; }
-.word { text-align: left; overflow-wrap: anywhere; min-width: 4.5rem; }
+.word { text-align: left; overflow-wrap: anywhere; }
 .number { overflow-wrap: normal; }
 .pairs th { min-width: 12rem; }
 .note { color: #555; font-size: 0.9rem; }
@@ -57,6 +60,7 @@ figcaption { color: #555; font-size: 0.9rem; }
   body { max-width: none; padding: 0; }
   h1, h2, h3 { break-after: avoid; }
   tr, figure, .verdict, .warning { break-inside: avoid; }
+  nav { display: none; }
 }
 </style>
 </head>
@@ -156,11 +160,19 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1
         '<tr><th scope="row" class="word">none</th><td class="number" data-label="error">2.5</td></tr></tbody></table>'
     """
     kinds = ["word" if i < words else "number" for i in range(len(headings))]
+    room = [_room([line[i] for line in (headings, *rows)]) if i < words else "" for i in range(len(headings))]
     head = "".join(
-        f'<th scope="col" class="{kind}">{_text(text)}</th>' for text, kind in zip(headings, kinds, strict=True)
+        f'<th scope="col" class="{kind}"{width}>{_text(text)}</th>'
+        for text, kind, width in zip(headings, kinds, room, strict=True)
     )
     body = "".join(f"<tr>{''.join(_cells(headings, kinds, row))}</tr>" for row in rows)
     return f'<table class="list"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _room(column: Sequence[str]) -> str:
+    """Return how narrow a column of words may become: a short word is never broken, a long one can be."""
+    longest = max(len(word) for text in column for word in [*text.replace("-", "- ").split(), ""])
+    return f' style="min-width: {min(longest, LETTERS)}ch"'
 
 
 def _cells(headings: Sequence[str], kinds: Sequence[str], row: Sequence[str]) -> Iterator[str]:
@@ -208,5 +220,5 @@ def drawings(drawn: dict[str, Any], prefix: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return text as HTML, in which no line ends between a number and its %."""
-    return escape(text).replace(" %", "\N{NO-BREAK SPACE}%")
+    """Return text as HTML, in which no line ends between a number and its % or its spread."""
+    return escape(text).replace(" %", f"{JOINED}%").replace(" ± ", f"{JOINED}±{JOINED}")
