@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 
 FAULTS = (Path(__file__).parent / "page_faults.js").read_text(encoding="utf-8")
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-PAGES = ("compare", "single", "train", "tune", "joined", "markup")
+PAGES = ("compare", "single", "train", "tune", "predict", "joined", "markup")
 WIDTHS = {"small phone": 320, "phone": 390, "tablet": 768, "narrow screen": 801, "screen": 1200}
 PAPER = 680  # CSS pixels between the margins of A4: 210 mm - 2 * 15 mm
 MARKUP = "<img src=x onerror=document.title='ran'>&amp;"  # no slash, as it is the name of a folder
@@ -79,12 +79,13 @@ def pages(tmp_path_factory):
     named = root / MARKUP
     shutil.copytree(runs[0], named)
     rename(named)
-    call("report", runs[0])
+    call("predict", named, "--passes", 20, "--out", root / "predicted.csv")
     return {
         "compare": root / "compare" / "report.html",
         "single": root / "single" / "report.html",
         "train": runs[0] / "report.html",
         "tune": root / "tune" / "report.html",
+        "predict": root / "predicted.csv.html",
         "joined": joined("joined", root / "compare", *runs),
         "markup": joined("markup", named, *runs),
     }
@@ -148,7 +149,7 @@ def test_opens_offline_and_asks_for_nothing(opened, pages, name):
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
 @pytest.mark.parametrize("name", PAGES)
 def test_can_be_read(opened, name, width):
-    assert faults(opened(name, width), "sideways", "cut", "overlapping", "small") == {}
+    assert faults(opened(name, width), "sideways", "cut", "overlapping", "torn", "small") == {}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -161,7 +162,7 @@ def test_stands_out_from_the_ground(opened, name, scheme):
 def test_prints(opened, name):
     page = opened(name, PAPER)
     page.emulate_media(media="print")
-    assert faults(page, "sideways", "cut", "overlapping", "breaking") == {}
+    assert faults(page, "sideways", "cut", "overlapping", "torn", "breaking") == {}
     printed = page.pdf(format="A4")
     assert printed.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 1

@@ -242,34 +242,13 @@ def prediction(console: Console, about: Mapping[str, Any]) -> None:
     _say(console, f"{data['examples']:,} examples of {data['name']} ({data['part']}), {about['passes']} passes")
     if not about["drops"]:
         _say(console, "All passes are the same: this network drops nothing.")
-    plain = {name: value for name, value in about.items() if isinstance(value, float)}
-    _print(console, ["measure", "value"], [[name.replace("_", " "), f"{value:.4g}"] for name, value in plain.items()])
+    _print(console, ["measure", "value"], tables.measures(about))
     if about["task"] != "classification":
         return
-    filled = [part for part in about["reliability"] if part["count"]]
     _say(console, f"Reliability, in {len(about['reliability'])} bins of equal width:")
-    _print(
-        console,
-        ["confidence", "examples", "mean confidence", "accuracy"],
-        [
-            [
-                f"{part['low']:.2f} to {part['high']:.2f}",
-                f"{part['count']:,}",
-                f"{part['confidence']:.4f}",
-                f"{part['accuracy']:.4f}",
-            ]
-            for part in filled
-        ],
-    )
+    _print(console, tables.RELIABILITY, tables.reliability(about))
     _say(console, "Accuracy when the examples with the largest entropy are rejected:")
-    _print(
-        console,
-        ["rejected", "examples left", "accuracy"],
-        [
-            [f"{100 * kept['rejected']:.0f} %", f"{kept['count']:,}", f"{kept['accuracy']:.4f}"]
-            for kept in about["rejection_by_entropy"][::2]
-        ],
-    )
+    _print(console, tables.REJECTION, tables.rejection(about))
 
 
 def show(console: Console, summary: Summary, epochs: int) -> None:

@@ -179,6 +179,29 @@ def intervals(differences: Sequence[Difference], label: str, scale: float) -> An
     return figure
 
 
+def reliability(points: Sequence[tuple[float, float]]) -> Any:
+    """Draw how often a network is right against how sure it is.
+
+    Args:
+        points: confidence and accuracy of each bin, both in [0, 1].
+
+    Returns:
+        A matplotlib figure.
+
+    Examples:
+        >>> [line.get_label() for line in reliability([(0.75, 0.5)]).axes[0].lines]
+        ['calibrated', 'this network']
+    """
+    figure, axes = blank(HEIGHT)
+    axes.plot([0, 1], [0, 1], color=COLOURS[0], linestyle="--", linewidth=1.3, label="calibrated")
+    ((_, style),) = styles(["this network"], len(points))
+    axes.plot(*zip(*points, strict=True), label="this network", **{**style, "color": COLOURS[2]})
+    axes.set_xlabel("mean confidence")
+    axes.set_ylabel("accuracy")
+    legend(figure)
+    return figure
+
+
 def beyond(methods: Sequence[str], done: Sequence[Record]) -> int:
     """Count the dots that `times` leaves out.
 

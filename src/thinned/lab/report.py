@@ -1,4 +1,4 @@
-"""The report of a comparison or of one run of training: tables, figures and sentences."""
+"""The report of a comparison, of one run of training or of a prediction: tables, figures and sentences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -93,7 +93,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, str]:
         "training": _training(settings["recipe"]),
         "batchwise": f"{masks} for a batch; kept units: {KEPT[settings['units']]}",
         "seeds": ", ".join(map(str, settings["seeds"])),
-        **{key: str(value) for key, value in environment.items()},
+        **_texts(environment),
     }
     if "batchwise" not in settings["methods"]:
         del entries["batchwise"]
@@ -172,6 +172,62 @@ def training_parts(run: Run, *, level: int, prefix: str) -> list[str]:
         page.entries({**_settings_of_training(settings), **run.config["environment"]}),
         page.paragraph("All other settings are the default.", "note"),
     ]
+
+
+def prediction(about: Mapping[str, Any]) -> str:
+    """Write the page of a prediction.
+
+    Args:
+        about: as `thinned.lab.predict.Predicted` has it.
+
+    Returns:
+        A whole HTML document.
+    """
+    data = about["data"]
+    told = (
+        f"{data['examples']:,} examples of {data['name']} ({data['part']}), each predicted "
+        f"{counted(about['passes'], 'time')} with other units dropped, by {about['checkpoint']}."
+    )
+    still = page.paragraph("All passes are the same: this network drops nothing.", "warning")
+    return page.page(
+        f"Prediction: {data['name']}",
+        [
+            page.paragraph(told),
+            page.heading("Result", 2),
+            "" if about["drops"] else still,
+            page.table(["measure", "value"], tables.measures(about)),
+            *(_sureness(about) if about["task"] == "classification" else []),
+            page.heading("Settings", 2),
+            page.entries({**_settings_of_training(about["settings"]), **_texts(about["environment"])}),
+            page.paragraph("All other settings are the default.", "note"),
+        ],
+    )
+
+
+def _sureness(about: Mapping[str, Any]) -> list[str]:
+    """Is the network rightly sure?"""
+    bins = [(part["confidence"], part["accuracy"]) for part in about["reliability"] if part["count"]]
+    kept = [(100 * part["rejected"], 100 * part["accuracy"]) for part in about["rejection_by_entropy"]]
+    drawn = {
+        f"Reliability: accuracy against confidence, in {len(about['reliability'])} bins of equal width. Above the "
+        "dashed line the network is too modest, below it too sure.": figures.reliability(bins),
+        "Rejection: accuracy of what is left when the examples with the largest entropy are rejected.": figures.lines(
+            {"this network": [kept]}, "rejected, %", "accuracy, %"
+        ),
+    }
+    return [
+        page.paragraph("Entropy and mutual information are in nats.", "note"),
+        page.heading("Is it rightly sure?", 2),
+        page.drawings(drawn, "figure"),
+        page.heading("Reliability", 3),
+        page.table(tables.RELIABILITY, tables.reliability(about)),
+        page.heading("Rejection", 3),
+        page.table(tables.REJECTION, tables.rejection(about)),
+    ]
+
+
+def _texts(environment: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in environment.items()}
 
 
 def _outcome(run: Run) -> list[list[str]]:
