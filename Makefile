@@ -6,13 +6,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 FOLDERS := $(filter-out %__pycache__/,$(wildcard src/*/ src/thinned/*/))
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*) $(FOLDERS)
 
-.PHONY: compare test test-gpu lint bench bench-gpu evidence install docs sanitize clean
+.PHONY: compare test test-browser test-gpu lint bench bench-gpu evidence install docs sanitize clean
 
 compare: .venv/installed  ## train without dropout, with torch's and with ours on handwritten digits; leaves a report
 	$(BIN)/thinned compare
 
 test: .venv/developer  ## all tests, doctests included
 	$(BIN)/python -m pytest
+
+test-browser: .venv/browser  ## the pages of the laboratory in a real Chromium, which must be installed
+	$(BIN)/python -m pytest tests/test_browser.py -m browser
 
 lint: .venv/developer
 	$(BIN)/ruff check .
@@ -58,4 +61,8 @@ clean:
 
 .venv/developer: .venv/installed
 	$(PIP) install -c constraints.txt --group test --group lint --group docs
+	@touch $@
+
+.venv/browser: .venv/developer
+	$(PIP) install -c constraints.txt --group browser
 	@touch $@

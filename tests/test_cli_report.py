@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 from click.testing import CliRunner
-from laboratory import Page, small
+from laboratory import Page, assert_alone, small
 
 from thinned.lab import run
 from thinned_cli import predict, report
@@ -32,11 +32,27 @@ def test_predict(root, tmp_path):
     for words in ("expected calibration error", "mean mutual information", "negative log likelihood"):
         assert any(words in line for line in told)
     assert "Reliability, in 15 bins of equal width:" in told
-    assert told[-2:] == [f"Table: {tmp_path / 'p.csv'}", f"JSON: {tmp_path / 'p.csv.json'}"]
+    table, page = tmp_path / "p.csv", tmp_path / "p.csv.html"
+    assert told[-3:] == [f"Table: {table}", f"JSON: {table}.json", f"Report: {page}"]
+    text = page.read_text(encoding="utf-8")
+    assert_alone(Page(text), text)
+    assert Page(text).tags.count("svg") == 2
     assert len((tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()) == 360
     stored = json.loads((tmp_path / "p.csv.json").read_text(encoding="utf-8"))
     result = call("predict", root / "run-0" / "checkpoints" / "best.pt", "--passes", 5, "--json")
     assert {**json.loads(result.stdout), "checkpoint": 0} == {**stored, "checkpoint": 0}
+
+
+def test_predict_numbers(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("".join(f"{i % 7},{i % 5},{i / 100}\n" for i in range(200)), encoding="ascii")
+    done = run.start(small(data={"name": str(path)}, training={"epochs": 1}, dropout={"kind": "none"}), tmp_path, "x")
+    result = call("predict", done.folder, "--passes", 2, "--out", tmp_path / "p.csv")
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "p.csv.html").read_text(encoding="utf-8")
+    assert Page(text).open == []
+    for told in ("root mean squared error without dropout", "All passes are the same", ">dropout.<wbr>kind<"):
+        assert told in text
 
 
 def test_predict_other_data(root, tmp_path):

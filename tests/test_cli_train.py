@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from click.testing import CliRunner
-from laboratory import DATA, lines, small
+from laboratory import DATA, Page, assert_alone, lines, small
 from rich.console import Console
 
 from thinned.lab import display, loop, run
@@ -33,7 +33,10 @@ def test_a_whole_run(train, tmp_path):
     assert told[0] == "1,295 examples of digits to train on, 143 to validate, 359 to test"
     assert told[1].startswith("epoch 1 of 2: training loss 2.")
     assert told[3].startswith("2 epochs, ")
-    assert told[-1] == f"Folder: {tmp_path / 'x'}"
+    assert told[-2:] == [f"Folder: {tmp_path / 'x'}", f"Report: {tmp_path / 'x' / 'report.html'}"]
+    page = (tmp_path / "x" / "report.html").read_text(encoding="utf-8")
+    assert_alone(Page(page), page)
+    assert "<title>Training: x</title>" in page
     settings = json.loads((tmp_path / "x" / "config.json").read_text(encoding="utf-8"))["settings"]
     assert (settings["dropout"]["kind"], settings["dropout"]["p"], settings["model"]["hidden"]) == (
         "gaussian",

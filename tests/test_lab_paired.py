@@ -118,5 +118,5 @@ def test_the_figure_of_intervals_has_all_methods():
     axes = figures.intervals(
         [difference("a", "b", [1, 2, 4], [0, 0, 1]), difference("_$x$", "b", [1], [0])], "x", 1
     ).axes[0]
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", r"\$x\$"]
+    assert [text.get_text() for text in axes.texts] == ["a", r"\$x\$"]
     assert len(axes.lines) == 1 + 2 + 1  # zero; an interval and its mean; a mean alone

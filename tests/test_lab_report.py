@@ -21,6 +21,7 @@ from thinned.lab.recipe import Recipe
 from thinned.lab.records import Record
 from thinned.lab.summary import summarise
 
+JOINED = "\N{NO-BREAK SPACE}"
 COST = Cost(bytes_kept=2048, flops=1_500_000, latency=0.00025, peak_bytes=3_145_728)
 
 
@@ -94,10 +95,18 @@ def test_report_is_one_file_that_needs_nothing_else():
     assert "<title>Comparison of dropout: first</title>" in text
     for row in summary.rows:
         assert escape(row.sentence) in text
-        told = zip(tables.headings(summary), tables.cells(summary, row), strict=True)
-        costs = zip(tables.cost_headings(summary), tables.cost_cells(row), strict=True)
-        for label, cell in (*told, *costs):
-            assert f'<td data-label="{label}">{cell}</td>' in text
+        assert line(tables.headings(summary), tables.cells(summary, row)) in text
+        assert line(tables.cost_headings(summary), tables.cost_cells(row)) in text
+
+
+def line(headings, cells):
+    """A row of a table, as HTML."""
+    rest = "".join(
+        f'<td class="number" data-label="{heading}">{cell}</td>'
+        for heading, cell in zip(headings[1:], cells[1:], strict=True)
+    )
+    rest = rest.replace(" %", f"{JOINED}%").replace(" ± ", f"{JOINED}±{JOINED}")
+    return f'<tr><th scope="row" class="word">{cells[0]}</th>{rest}</tr>'
 
 
 def test_report_of_a_single_epoch_shows_a_point():
@@ -156,6 +165,35 @@ def test_figures_choose_their_scale():
     zero = [*wide, record("none", 0, 8, error=0.0)]
     for done, scale in ((wide, "log"), (zero, "linear"), (wide[:1], "linear")):
         assert figures.curves(["none"], done, "error", lambda r: r.test_error).axes[0].get_yscale() == scale
+
+
+def test_lines_can_be_told_apart_without_their_colour():
+    """On a printer that has only black, and however many points there are."""
+    names = [f"line {i}" for i in range(report.MOST_LINES)]
+    axes = figures.lines({name: [[(x, 1.0) for x in range(100)]] for name in names}, "x", "y").axes[0]
+    seen = {(line.get_marker(), line.get_linestyle()) for line in axes.lines}
+    assert len(seen) == len(names)
+    for line in axes.lines:
+        assert 2 <= len(line.get_xdata()[:: line.get_markevery()]) <= 20
+
+
+@pytest.mark.parametrize("name", ["torch", "dropout.kind=gaussian, dropout.p=0.25, dropout.input_p=0.125", "W" * 300])
+def test_names_hide_nothing_and_are_whole(name):
+    names = [name, f"{name}!", "none"]
+    values = [[(1, 0.5), (2, 0.25)]]
+    figure = figures.lines(dict.fromkeys(names, values), "epoch", "error")
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent())
+    assert figure.axes[0].get_window_extent().height / figure.dpi > 1.5
+    rows, axes, _ = figures.rows(names)
+    rows.draw_without_rendering()
+    for drawn, texts in ((figure, legend.get_texts()), (rows, axes.texts)):
+        told = [text.get_text().replace("\n", " ") for text in texts]
+        assert told[2] == "none"
+        assert told[0] == name if len(name) < 100 else told[0].endswith("…")
+        width = drawn.get_figwidth() * drawn.dpi
+        assert len(name) == 300 or all(text.get_window_extent().x1 <= width for text in texts)
 
 
 # Writing

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from laboratory import DATA, Page, assert_alone, small
 
 from thinned._errors import DataError
-from thinned.lab import compare, paired, reading, records, report, run, runs
+from thinned.lab import compare, joined, paired, reading, records, run, runs
 from thinned.lab.compare import Settings
 from thinned.lab.recipe import Recipe
 
@@ -75,7 +75,7 @@ def test_a_comparison_that_was_killed_can_be_read(copied):
     found = reading.read(folder)
     assert (len(found.records), found.summary.interrupted, found.summary.epoch) == (12, True, 2)
     assert [row.cost for row in found.summary.rows] == [None] * 4
-    assert_alone(Page(report.joined([found])), report.joined([found]))
+    assert_alone(Page(joined.joined([found])), joined.joined([found]))
 
 
 def test_a_run_of_training_comes_back(root, copied):
@@ -180,7 +180,7 @@ def test_damaged_files_end_in_a_sentence_or_are_read(root, tmp_path_factory, dat
         found = [reading.read(folder)]
     except DataError:
         found = []
-    assert len(report.numbers(found)["runs"]) == len(found)
+    assert len(joined.numbers(found)["runs"]) == len(found)
 
 
 # Joining
@@ -206,7 +206,7 @@ def test_only_what_is_alike_is_joined(root):
     assert runs.join([done[0], replace(done[3], outcome=None)]) == []
     (found,) = runs.join([done[2], done[3]])  # seeds 2 and 0: nothing to pair
     assert found.differences == ()
-    assert "1 row without a seed of the first cannot be compared" in report.joined([done[2], done[3]])
+    assert "1 row without a seed of the first cannot be compared" in joined.joined([done[2], done[3]])
 
 
 def test_numbers_have_no_points(root):
@@ -216,7 +216,7 @@ def test_numbers_have_no_points(root):
     ]
     (found,) = runs.join(changed)
     assert "points" not in found.verdicts[0]
-    page = report.joined(changed)
+    page = joined.joined(changed)
     assert "root of the mean squared error" in page
     assert "error, %" not in page
 
@@ -226,28 +226,30 @@ def test_numbers_have_no_points(root):
 
 def test_a_page_about_all_runs(root):
     done = [reading.read(root / name) for name in ("compared", "standard-0", "gaussian-0")]
-    text = report.joined(done)
+    text = joined.joined(done)
     assert_alone(Page(text), text)
     assert "<title>Report of 3 runs</title>" in text
-    for one in done:
-        assert f"<h2>{one.name}</h2>" in text
+    titles = ["Comparison of dropout: compared", "Training: standard-0", "Training: gaussian-0"]
+    for i, title in enumerate(titles, 1):
+        assert f'<a href="#run{i}">{title}</a>' in text
+        assert f'<h2 id="run{i}">{title}</h2>' in text
     for verdict in (*done[0].summary.verdicts, *runs.join(done)[0].verdicts):
-        assert f'<p class="verdict">{verdict}</p>' in text
+        assert f'<p class="verdict">{verdict}</p>'.replace(" %", "\N{NO-BREAK SPACE}%") in text
     intervals = any(found.low is not None for found in done[0].summary.differences)
     assert Page(text).tags.count("svg") == 4 + intervals + 1 + 2 * 5  # the comparison, the lines of both runs, each run
 
 
 def test_the_same_numbers_as_json(root, tmp_path):
     done = [reading.read(root / "compared"), *trained(root)]
-    records.write_json(tmp_path / "x.json", report.numbers(done))
+    records.write_json(tmp_path / "x.json", joined.numbers(done))
     told = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
     assert [one["name"] for one in told["runs"]] == [one.name for one in done]
     assert told["runs"][0]["found"]["verdicts"] == list(done[0].summary.verdicts)
     assert told["runs"][1]["found"]["test_error"] == done[1].outcome.test_error
     assert len(told["runs"][0]["records"]) == 16
-    (joined,) = told["joined"]
-    assert joined["groups"][0]["test_errors"] == [one.outcome.test_error for one in done[1:4]]
-    assert joined["verdicts"] == list(runs.join(done)[0].verdicts)
+    (pair,) = told["joined"]
+    assert pair["groups"][0]["test_errors"] == [one.outcome.test_error for one in done[1:4]]
+    assert pair["verdicts"] == list(runs.join(done)[0].verdicts)
 
 
 def test_a_run_that_is_not_done(copied):
@@ -256,7 +258,7 @@ def test_a_run_that_is_not_done(copied):
     for count, told in ((1, "Not done: 1 of 2 epochs."), (0, "Not done: 0 of 2 epochs.")):
         lines = (folder / "records.jsonl").read_bytes().splitlines(keepends=True)
         (folder / "records.jsonl").write_bytes(b"".join(lines[:count]))
-        text = report.joined([reading.read(folder)])
+        text = joined.joined([reading.read(folder)])
         assert told in text
         assert Page(text).open == []
 
@@ -278,7 +280,7 @@ def test_names_do_not_become_markup(copied, tmp_path):
             (folder / "records.jsonl").write_text(text, encoding="utf-8")
         moved = folder.rename(tmp_path / f"<script>{name}<")
         found.append(reading.read(moved))
-    text = report.joined(found)
+    text = joined.joined(found)
     read = Page(text)
     assert_alone(read, text)
     assert "<script" not in text

@@ -4,14 +4,14 @@ import json
 import os
 import signal
 import sqlite3
-import xml.etree.ElementTree as ET
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from laboratory import DATA
+from laboratory import DATA, Page, assert_alone
 from rich.console import Console
 
 from thinned._errors import DataError, RangeError
@@ -19,8 +19,8 @@ from thinned.lab import examples, loop
 from thinned.lab.config import Config
 from thinned.lab.config import read as read_settings
 from thinned.lab.loop import InterruptedRunError
-from thinned.lab.tuning import display, figures, findings, worker
-from thinned.lab.tuning.findings import Tried
+from thinned.lab.tuning import display, figures, findings, report, worker
+from thinned.lab.tuning.findings import Found, Tried
 from thinned.lab.tuning.plan import Plan
 from thinned.lab.tuning.reading import read
 from thinned.lab.tuning.search import Where, search
@@ -102,8 +102,8 @@ def test_killed_stopped_and_gone_on_with(tmp_path, data):
         states = dict(connection.execute("SELECT state, COUNT(*) FROM trials GROUP BY state"))
     assert states.pop("COMPLETE") == 8
     assert set(states) <= {"FAIL"}  # those that were killed or stopped
-    left = ["best.toml", "config.json", "errors.svg", "lock", "study.db", "summary.json", "trials.jsonl"]
-    assert set(os.listdir(folder)) - {"importance.svg"} == {*left, f"best-{found.best.trial}"}
+    left = ["best.toml", "config.json", "lock", "report.html", "study.db", "summary.json", "trials.jsonl"]
+    assert set(os.listdir(folder)) == {*left, f"best-{found.best.trial}"}
     least = min((row["validation_error"], row["validation_loss"], row["trial"]) for row in after)
     assert least == (found.best.validation_error, found.best.validation_loss, found.best.trial)
     # The settings are ready to be trained, and train to what the trial had, bit for bit.
@@ -173,15 +173,16 @@ def test_the_command(tmp_path, data):
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     told = result.stdout.splitlines()
-    assert told[-2:] == [f"Best settings: {tmp_path / 'x' / 'best.toml'}", f"Figures: {tmp_path / 'x' / 'errors.svg'}"]
+    assert told[-2:] == [f"Best settings: {tmp_path / 'x' / 'best.toml'}", f"Report: {tmp_path / 'x' / 'report.html'}"]
     assert any(line.startswith("5 of 5 trials done, ") for line in told)
-    assert any(line.startswith("Test error of the best, trial ") for line in told)
+    assert any(line.startswith("The best is trial ") for line in told)
     made = rows(tmp_path / "x")
     diverged = [row for row in made if row["note"]]  # at rates such as 1e20 the loss is soon no number
     assert diverged
     assert all(row["state"] == "pruned" and row["note"].startswith("The loss was no number") for row in diverged)
     assert any(line.startswith("Given up for another reason than a worse error: ") for line in told)
-    ET.parse(tmp_path / "x" / "errors.svg")
+    page = (tmp_path / "x" / "report.html").read_text(encoding="utf-8")
+    assert_alone(Page(page), page)
     more = CliRunner().invoke(
         thinned, ["tune", "--study", "x", "--trials", "6", "--out", str(tmp_path), "--quiet", "--workers", "2"]
     )
@@ -268,7 +269,7 @@ def test_which_is_best():
     assert findings.best([row(1, "pruned")]) is None
 
 
-def test_figures_of_all_kinds_of_settings():
+def test_the_page_of_all_kinds_of_settings():
     space = read({
         "training.lr": {"low": 1e-3, "high": 1.0, "log": True},
         "dropout.p": [0.1, 0.5],
@@ -276,22 +277,47 @@ def test_figures_of_all_kinds_of_settings():
         "model.hidden": [[8], [8, 8]],
     })  # fmt: skip
     values = {"training.lr": 0.1, "dropout.p": 0.5, "dropout.kind": "gaussian", "model.hidden": [8, 8]}
-    tried = [row(0, **values), row(1, "pruned", **values), row(2, "pruned", None), row(3, error=0.01, **values)]
-    for text in (figures.errors(tried, space), figures.importance({"training.lr": 0.9, "dropout.p": 0.1})):
-        root = ET.fromstring(text)
-        assert root.tag.endswith("svg")
-        assert 'href="http' not in text  # opens offline
-    assert figures.errors(tried[2:3], space)  # nothing to be drawn
+    tried = [row(0, **values), row(1, "pruned", **values), row(2, "pruned", None), row(3, error=0.0123, **values)]
+    test = loop.Outcome("x/best-3", 1, False, 1, 0.5, 0.25, 1.0, 0.0123, 1.0)
+    found = Found(
+        "x", "x", 5, 2, 2, ("Trial 4: broken.",), tried[3], test, {"training.lr": 0.9, "dropout.p": 0.1}, (*tried,)
+    )
+    config = {
+        "data": {"name": "digits", "note": ""},
+        "tables": {"model": {"hidden": [8, 8]}},
+        "sampler": "tpe",
+        "pruner": "none",
+        "environment": {"threads": 1},
+    }
+    text = report.study(config, found, space)
+    read_ = Page(text)
+    assert_alone(read_, text)
+    assert read_.tags.count("svg") == 5
+    for told in (
+        "Trial 4: broken. Run the",
+        "p=0.5, dropout.kind=gaussian",
+        "0.001 to 1 on a logarithmic scale",
+        "8; 8, 8",
+    ):
+        assert told in text
+    assert "1.23\N{NO-BREAK SPACE}%" in text
+    numbers = report.study(config, replace(found, numbers=True), space)
+    assert "1.23\N{NO-BREAK SPACE}%" not in numbers
+    assert ">0.0123<" in numbers
+    nothing = figures.errors(tried[2:3], space, "error", 1)
+    assert nothing == {}
 
 
 def test_a_bar_in_a_terminal(capsys):
     with display.TuneProgress(Console(force_terminal=True, width=140)) as show:
         show.standing(Standing(8, 2, 1, 2, 0.125, {"training.lr": 0.1, "model.hidden": "[8, 8]"}))
+        show.standing(Standing(8, 2, 1, 2, 0.125, {}, numbers=True))
         show.begin(Config.of({"training": {"epochs": 7}}), None, 0)
         show.step(1, 2)
     seen = capsys.readouterr().out
     assert "3 of 8 trials" in seen
     assert "1 pruned, 2 running; least validation error 12.50 %: lr=0.1, hidden=[8, 8]" in seen
+    assert "least validation error 0.125: " in seen
     assert "training the best again: epoch 0 of 7" in seen
     assert isinstance(Silent(), loop.Silent)
 

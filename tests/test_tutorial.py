@@ -33,8 +33,7 @@ def test_every_step(tmp_path, monkeypatch):
     left = [
         "methods/report.html",
         "first/records.jsonl",
-        "rates/errors.svg",
-        "rates/importance.svg",
+        "rates/report.html",
         "final/config.toml",
     ]
     assert [name for name in left if not Path("runs", name).is_file()] == []

@@ -22,7 +22,10 @@ Examples:
 @click.option("--part", default="test", metavar="PART", help="Of the data: test, validation or train.")
 @click.option("--seed", default=0, help="Of the masks.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE.csv", help="Table of all examples; JSON beside it."
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE.csv",
+    help="Table of all examples; JSON and a page beside it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def predict(
@@ -37,7 +40,7 @@ def predict(
     """
     from rich.console import Console
 
-    from thinned.lab import display, records
+    from thinned.lab import display, records, report
     from thinned.lab import predict as lab
 
     path = None if out is None else records.target(out, ".csv")
@@ -50,5 +53,6 @@ def predict(
     else:
         display.prediction(Console(), found.about)
     if path is not None:
-        beside = found.write(path)
-        click.echo(f"Table: {path}\nJSON: {beside}", err=as_json)
+        beside, page = found.write(path), path.with_name(f"{path.name}.html")
+        records.write_text(page, report.prediction(found.about))
+        click.echo(f"Table: {path}\nJSON: {beside}\nReport: {page}", err=as_json)

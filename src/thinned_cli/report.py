@@ -31,15 +31,14 @@ def report(*, runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     are compared with each other: pairs with the same seed, the settings of the first as the baseline. The page is one
     file that needs no network and no script.
     """
-    from thinned.lab import reading, records
-    from thinned.lab import report as lab
+    from thinned.lab import joined, reading, records
 
     if out is not None:
         records.target(out, ".html")
     found = [reading.read(folder) for folder in dict.fromkeys(runs)]
     path = out or (found[0].folder / "report.html" if len(found) == 1 else Path("report.html"))
-    records.write_text(path, lab.joined(found))
+    records.write_text(path, joined.joined(found))
     click.echo(f"Report: {path}")
     if as_json:
-        beside = records.write_beside(path, lab.numbers(found))
+        beside = records.write_beside(path, joined.numbers(found))
         click.echo(f"JSON: {beside}")

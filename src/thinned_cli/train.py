@@ -123,7 +123,7 @@ def train(
     from rich.console import Console
 
     from thinned._errors import ThinnedError
-    from thinned.lab import display, run
+    from thinned.lab import display, joined, reading, records, run
     from thinned.lab.config import read
     from thinned.lab.distributed import PeerError, job
     from thinned.lab.loop import InterruptedRunError
@@ -144,8 +144,12 @@ def train(
         if first:
             click.echo(f"Error: {error}" if status != INTERRUPTED else str(error), err=True)
         click.get_current_context().exit(status)
-    if quiet and first:
+    if not first:
+        return
+    page = Path(found.folder, "report.html")
+    records.write_text(page, joined.joined([reading.read(found.folder)]))
+    if quiet:
         click.echo(json.dumps(asdict(found)))
-    elif first:
+    else:
         display.outcome(console, found, progress.numbers)
-        click.echo(f"Folder: {found.folder}")
+        click.echo(f"Folder: {found.folder}\nReport: {page}")

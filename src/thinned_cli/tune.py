@@ -106,6 +106,6 @@ def tune(
     else:
         display.show(console, found)
         click.echo(f"Best settings: {Path(found.folder, 'best.toml')}")
-        click.echo(f"Figures: {Path(found.folder, 'errors.svg')}")
+        click.echo(f"Report: {Path(found.folder, 'report.html')}")
     if found.failed:
         click.get_current_context().exit(FAILED)

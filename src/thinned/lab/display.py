@@ -142,10 +142,8 @@ class TrainProgress(Bars):
         """
         told = f"training loss {record.train_loss:.4g}"
         if record.validation_loss is not None and record.validation_error is not None and record.gap is not None:
-            told += (
-                f", validation loss {record.validation_loss:.4g}, error {_error(record.validation_error, self.numbers)}"
-            )
-            told += f", gap {record.gap:.2g}"
+            error = tables.error_text(record.validation_error, self.numbers)
+            told += f", validation loss {record.validation_loss:.4g}, error {error}, gap {record.gap:.2g}"
         if record.skipped_steps:
             told += f", {record.skipped_steps} step{'s' if record.skipped_steps > 1 else ''} skipped"
         self._done = record.epoch
@@ -156,10 +154,6 @@ class TrainProgress(Bars):
         tenth, before = (LINES * done // self._epochs for done in (record.epoch, record.epoch - 1))
         if not self._console.is_terminal and tenth > before:
             self.say(f"epoch {record.epoch} of {self._epochs}: {told}")
-
-
-def _error(error: float, numbers: bool) -> str:
-    return f"{error:.4g}" if numbers else f"{100 * error:.2f} %"
 
 
 def outcome(console: Console, found: Outcome, numbers: bool = False) -> None:
@@ -177,7 +171,7 @@ def outcome(console: Console, found: Outcome, numbers: bool = False) -> None:
         "test": (found.test_loss, found.test_error),
     }
     rows = [
-        [part, f"{loss:.4g}", _error(error, numbers)]
+        [part, f"{loss:.4g}", tables.error_text(error, numbers)]
         for part, (loss, error) in measured.items()
         if loss is not None and error is not None
     ]
@@ -210,37 +204,13 @@ def prediction(console: Console, about: Mapping[str, Any]) -> None:
     _say(console, f"{data['examples']:,} examples of {data['name']} ({data['part']}), {about['passes']} passes")
     if not about["drops"]:
         _say(console, "All passes are the same: this network drops nothing.")
-    plain = {name: value for name, value in about.items() if isinstance(value, float)}
-    rows = [[name.replace("_", " "), f"{value:.4g}"] for name, value in plain.items()]
-    console.print(table(["measure", "value"], rows))
+    console.print(table(["measure", "value"], tables.measures(about)))
     if about["task"] != "classification":
         return
-    filled = [part for part in about["reliability"] if part["count"]]
     _say(console, f"Reliability, in {len(about['reliability'])} bins of equal width:")
-    console.print(
-        table(
-            ["confidence", "examples", "mean confidence", "accuracy"],
-            [
-                [
-                    f"{part['low']:.2f} to {part['high']:.2f}",
-                    f"{part['count']:,}",
-                    f"{part['confidence']:.4f}",
-                    f"{part['accuracy']:.4f}",
-                ]
-                for part in filled
-            ],
-        )
-    )
+    console.print(table(tables.RELIABILITY, tables.reliability(about)))
     _say(console, "Accuracy when the examples with the largest entropy are rejected:")
-    console.print(
-        table(
-            ["rejected", "examples left", "accuracy"],
-            [
-                [f"{100 * kept['rejected']:.0f} %", f"{kept['count']:,}", f"{kept['accuracy']:.4f}"]
-                for kept in about["rejection_by_entropy"][::2]
-            ],
-        )
-    )
+    console.print(table(tables.REJECTION, tables.rejection(about)))
 
 
 def show(console: Console, summary: Summary, epochs: int) -> None:

@@ -4,6 +4,7 @@ import io
 import math
 import re
 import statistics
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -14,8 +15,13 @@ from thinned.lab.records import Record
 
 COLOURS = ("#555555", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by all eyes
 MARKERS = "os^Dv<>"
-WIDTH = 4.6  # inches; small, so that the lettering can be read on a phone
-LONGEST = 40  # letters of a name in a figure
+DASHES = ("-", "--")  # of the first seven lines and of the next: without its colour, each is still itself
+MARKED = 15  # points of a line, about, that have a marker
+WIDTH = 3.3  # inches; so small that lettering of 10 points has 12 pixels on a screen 320 pixels wide
+HEIGHT = 2.3  # inches, without the legend
+LINE = 0.17  # inches that a line of text takes
+LETTERS = 30  # of a line of a name in a figure
+LONGEST = 3  # lines of such a name
 MEDIANS_SHOWN = 2  # the axis of times ends at this many times the largest median: one hiccup must not squeeze the rest
 
 
@@ -37,10 +43,10 @@ def curves(methods: Sequence[str], done: Sequence[Record], label: str, value: Ca
         >>> figure.axes[0].get_ylabel()
         'training loss'
     """
-    figure, axes = _figure(height=3.1)
+    figure, axes = blank(HEIGHT)
     last = max(record.epoch for record in done)
     drawn = []
-    for method, colour, marker in _styles(methods):
+    for method, style in styles(methods, last):
         by_epoch = [
             [value(record) for record in done if record.method == method and record.epoch == epoch]
             for epoch in range(1, last + 1)
@@ -48,16 +54,15 @@ def curves(methods: Sequence[str], done: Sequence[Record], label: str, value: Ca
         epochs = range(1, last + 1)
         mean = [statistics.fmean(values) for values in by_epoch]
         low, high = [min(values) for values in by_epoch], [max(values) for values in by_epoch]
-        axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
-        # A marker for every epoch while they can be told apart: a line alone does not show a single epoch.
-        axes.plot(epochs, mean, color=colour, marker=marker if last <= 30 else None, markersize=3.5, label=method)
+        axes.fill_between(epochs, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        axes.plot(epochs, mean, label=_plain(method), **style)
         drawn += low + high
-    _scale(axes.yaxis, axes.set_yscale, drawn)
+    scale(axes, "y", drawn)
     axes.set_xlim(0.5, last + 0.5)
-    axes.xaxis.set_major_locator(_ticker().MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(_round(True))
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
-    axes.legend(frameon=False)
+    legend(figure)
     return figure
 
 
@@ -76,17 +81,14 @@ def times(methods: Sequence[str], done: Sequence[Record]) -> Any:
         >>> figure.axes[0].get_xlabel()
         'seconds per epoch'
     """
-    figure, axes = _figure(height=0.9 + 0.5 * len(methods))
-    for row, (method, colour, _) in enumerate(_styles(methods)):
-        seconds = [record.seconds for record in done if record.method == method]
+    figure, axes, places = rows(methods)
+    for place, (method, style) in zip(places, styles(methods, 1), strict=True):
+        seconds, colour = [record.seconds for record in done if record.method == method], style["color"]
         # Spread over the row by the golden ratio, so that dots do not hide dots and a report can be made again.
-        heights = [row + 0.6 * (i * 0.618 % 1 - 0.5) for i in range(len(seconds))]
+        heights = [place + 0.8 * (i * 0.618 % 1 - 0.5) for i in range(len(seconds))]
         axes.plot(seconds, heights, "o", color=colour, markersize=3, alpha=0.45, markeredgewidth=0)
-        axes.plot([statistics.median(seconds)] * 2, [row - 0.38, row + 0.38], color=colour, linewidth=2.5)
+        axes.plot([statistics.median(seconds)] * 2, [place - 0.5, place + 0.5], color=colour, linewidth=2.5)
     axes.set_xlim(0, 1.05 * min(_end(methods, done), max(record.seconds for record in done)))
-    axes.set_ylim(len(methods) - 0.4, -0.6)
-    axes.set_yticks(range(len(methods)), methods)
-    axes.xaxis.set_major_locator(_ticker().MaxNLocator(6))
     axes.set_xlabel("seconds per epoch")
     return figure
 
@@ -117,15 +119,15 @@ def against_time(methods: Sequence[str], done: Sequence[Record], label: str, val
             now = [record for record in mine if record.epoch == epoch]
             spent += statistics.fmean(record.seconds for record in now)
             points.append((spent, statistics.fmean(map(value, now))))
-        series[method] = points
+        series[method] = [points]
     return lines(series, "seconds of training", label)
 
 
-def lines(series: Mapping[str, Sequence[tuple[float, float]]], below: str, beside: str) -> Any:
-    """Draw lines.
+def lines(series: Mapping[str, Sequence[Sequence[tuple[float, float]]]], below: str, beside: str) -> Any:
+    """Draw lines, those of one name alike.
 
     Args:
-        series: points (x, y) of each line, by its name; what is nan is left out.
+        series: points (x, y) of one or several lines, by their name; what is nan is left out.
         below: label of the horizontal axis.
         beside: label of the vertical axis.
 
@@ -133,19 +135,21 @@ def lines(series: Mapping[str, Sequence[tuple[float, float]]], below: str, besid
         A matplotlib figure.
 
     Examples:
-        >>> lines({"a": [(1, 0.5), (2, 0.25)]}, "epoch", "loss").axes[0].get_xlabel()
+        >>> lines({"a": [[(1, 0.5), (2, 0.25)]]}, "epoch", "loss").axes[0].get_xlabel()
         'epoch'
     """
-    figure, axes = _figure(height=3.1)
-    for name, colour, marker in _styles(list(series)):
-        x, y = ([point[i] for point in series[name]] for i in (0, 1))
-        axes.plot(x, y, color=colour, marker=marker if len(x) <= 30 else None, markersize=3.5, label=_plain(name))
-    _scale(axes.yaxis, axes.set_yscale, [point[1] for points in series.values() for point in points])
-    if all(float(point[0]).is_integer() for points in series.values() for point in points):
-        axes.xaxis.set_major_locator(_ticker().MaxNLocator(integer=True, min_n_ticks=1))
+    figure, axes = blank(HEIGHT)
+    points = [point for several in series.values() for line in several for point in line]
+    for name, style in styles(list(series), max(len(line) for several in series.values() for line in several)):
+        for i, line in enumerate(series[name]):
+            x, y = ([point[axis] for point in line] for axis in (0, 1))
+            axes.plot(x, y, label=None if i else _plain(name), **style)
+    scale(axes, "y", [y for _, y in points])
+    whole = all(float(x).is_integer() for x, _ in points)
+    axes.xaxis.set_major_locator(_round(whole))
     axes.set_xlabel(below)
     axes.set_ylabel(beside)
-    axes.legend(frameon=False)
+    legend(figure)
     return figure
 
 
@@ -162,19 +166,39 @@ def intervals(differences: Sequence[Difference], label: str, scale: float) -> An
 
     Examples:
         >>> found = Difference("batchwise", "torch", 3, 0.0005, -0.001, 0.002)
-        >>> intervals([found], "points", 100).axes[0].get_yticklabels()[0].get_text()
+        >>> intervals([found], "points", 100).axes[0].texts[0].get_text()
         'batchwise'
     """
-    figure, axes = _figure(height=0.9 + 0.5 * len(differences))
+    figure, axes, places = rows([found.method for found in differences])
     axes.axvline(0, color="#222222", linewidth=1)
-    for row, found in enumerate(differences):
+    for place, found in zip(places, differences, strict=True):
         if found.low is not None and found.high is not None:
-            axes.plot([scale * found.low, scale * found.high], [row, row], color=COLOURS[2], linewidth=2.5)
-        axes.plot([scale * found.mean], [row], "o", color=COLOURS[2], markersize=6)
-    axes.set_ylim(len(differences) - 0.4, -0.6)
-    axes.set_yticks(range(len(differences)), [_plain(found.method) for found in differences])
-    axes.xaxis.set_major_locator(_ticker().MaxNLocator(6))
+            axes.plot([scale * found.low, scale * found.high], [place, place], color=COLOURS[2], linewidth=2.5)
+        axes.plot([scale * found.mean], [place], "o", color=COLOURS[2], markersize=6)
     axes.set_xlabel(label)
+    return figure
+
+
+def reliability(points: Sequence[tuple[float, float]]) -> Any:
+    """Draw how often a network is right against how sure it is.
+
+    Args:
+        points: confidence and accuracy of each bin, both in [0, 1].
+
+    Returns:
+        A matplotlib figure.
+
+    Examples:
+        >>> [line.get_label() for line in reliability([(0.75, 0.5)]).axes[0].lines]
+        ['calibrated', 'this network']
+    """
+    figure, axes = blank(HEIGHT)
+    axes.plot([0, 1], [0, 1], color=COLOURS[0], linestyle="--", linewidth=1.3, label="calibrated")
+    ((_, style),) = styles(["this network"], len(points))
+    axes.plot(*zip(*points, strict=True), label="this network", **{**style, "color": COLOURS[2]})
+    axes.set_xlabel("mean confidence")
+    axes.set_ylabel("accuracy")
+    legend(figure)
     return figure
 
 
@@ -222,8 +246,15 @@ def svg(figure: Any, prefix: str, description: str) -> str:
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1)
 
 
-def _figure(height: float) -> tuple[Any, Any]:
-    """Return an empty figure and its axes, made without pyplot: nothing global is touched."""
+def blank(height: float) -> tuple[Any, Any]:
+    """Return an empty figure, made without pyplot: nothing global is touched.
+
+    Args:
+        height: in inches.
+
+    Returns:
+        The figure and its axes.
+    """
     figure = require("matplotlib.figure", "lab").Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -232,15 +263,100 @@ def _figure(height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _styles(methods: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    for i, method in enumerate(methods):
-        yield method, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+def rows(names: Sequence[str]) -> tuple[Any, Any, list[float]]:
+    """Return a figure with a row for each name, which stands above it: beside it, it would leave a phone no room.
+
+    Args:
+        names: from the top.
+
+    Returns:
+        The figure, its axes, and for each row its middle on the vertical axis; half a unit above and below it is free.
+    """
+    labels = [_plain(name) for name in names]
+    tops = [0.0]
+    for label in labels:
+        tops.append(tops[-1] + label.count("\n") + 2.7)
+    figure, axes = blank(0.6 + LINE * tops[-1])
+    for label, top in zip(labels, tops, strict=False):
+        ground = {"color": "white", "pad": 1}  # no line runs through the letters
+        axes.text(0, top + 0.1, label, transform=axes.get_yaxis_transform(), va="top", bbox=ground)
+    axes.set_ylim(tops[-1], 0)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(_round())
+    return figure, axes, [after - 0.95 for after in tops[1:]]
+
+
+def styles(names: Sequence[str], points: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Return how lines are drawn, so that they can be told apart with and without their colour.
+
+    Args:
+        names: of up to 14 lines.
+        points: of the longest line; of many, some are marked.
+
+    Yields:
+        A name, and arguments for matplotlib.
+
+    Examples:
+        >>> [style["marker"] for _, style in styles(["a", "b"], 10)]
+        ['o', 's']
+    """
+    for i, name in enumerate(names):
+        turn, place = divmod(i, len(COLOURS))
+        yield (
+            name,
+            {
+                "color": COLOURS[place],
+                "marker": MARKERS[place],
+                "linestyle": DASHES[turn % len(DASHES)],
+                "markersize": 4,
+                "linewidth": 1.3,
+                "markevery": max(1, points // MARKED),
+            },
+        )
+
+
+def legend(figure: Any) -> None:
+    """Write the names of lines above a figure, where they hide nothing, and give it the room for them.
+
+    Args:
+        figure: of which some lines have a label.
+    """
+    labels = figure.axes[0].get_legend_handles_labels()[1]
+    across = max(1, LETTERS // max(len(line) + 3 for label in labels for line in label.splitlines()))
+    down = [max(label.count("\n") + 1 for label in labels[i : i + across]) for i in range(0, len(labels), across)]
+    figure.set_figheight(figure.get_figheight() + LINE * sum(down))
+    figure.legend(loc="outside upper left", frameon=False, ncols=across, handlelength=2.2, columnspacing=1, borderpad=0)
+
+
+def scale(axes: Any, which: str, values: Sequence[float], log: bool | None = None) -> None:
+    """Choose a scale, with plain numbers at its ticks.
+
+    Args:
+        axes: of the figure.
+        which: ``"x"`` or ``"y"``; side by side numbers need more room than one above the other.
+        values: what is drawn; nan and infinity do not count.
+        log: whether it is to be logarithmic, if it can be; None for where values span a wide range.
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    axis, ticker = getattr(axes, f"{which}axis"), _ticker()
+    ratio = max(finite) / min(finite) if finite and min(finite) > 0 else 1.0
+    if ratio > 4 and log is not False:
+        subs = (1, 2, 5) if which == "y" or ratio < 10 else (1, 3) if ratio < 100 else (1,)
+        getattr(axes, f"set_{which}scale")("log")
+        axis.set_major_locator(ticker.LogLocator(subs=subs))
+        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(ticker.NullFormatter())
+    else:
+        whole = all(float(value).is_integer() for value in values)
+        axis.set_major_locator(_round(whole))
 
 
 def _plain(name: str) -> str:
-    """Return a name as it is to be drawn: short, and with nothing that matplotlib takes for a formula or hides."""
-    short = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
-    return "".join(c if c.isprintable() else "?" for c in short).replace("$", r"\$").lstrip("_") or "?"
+    """Return a name as it is to be drawn: in short lines, and nothing that matplotlib takes for a formula or hides."""
+    printable = "".join(c if c.isprintable() else "?" for c in name).lstrip("_")
+    short = textwrap.wrap(printable, LETTERS, max_lines=LONGEST, placeholder="…")
+    return "\n".join(short).replace("$", r"\$") or "?"
 
 
 def _end(methods: Sequence[str], done: Sequence[Record]) -> float:
@@ -249,15 +365,9 @@ def _end(methods: Sequence[str], done: Sequence[Record]) -> float:
     return MEDIANS_SHOWN * max(medians)
 
 
-def _scale(axis: Any, set_scale: Callable[[str], None], values: Sequence[float]) -> None:
-    """Choose a logarithmic scale where values span a wide range, with plain numbers at its ticks."""
-    finite = [value for value in values if math.isfinite(value)]
-    if finite and min(finite) > 0 and max(finite) > 4 * min(finite):
-        set_scale("log")
-        ticker = _ticker()
-        axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(ticker.NullFormatter())
+def _round(whole: bool = False) -> Any:
+    """Return what places a few ticks at round numbers."""
+    return _ticker().MaxNLocator(6, steps=(1, 2, 5, 10), integer=whole, min_n_ticks=1)
 
 
 def _ticker() -> Any:

@@ -1,20 +1,21 @@
-"""The report of a comparison, of runs of training, or of both: tables, figures and sentences."""
+"""The report of a comparison, of one run of training or of a prediction: tables, figures and sentences."""
 
-import json
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from thinned.lab import figures, page, paired, tables
 from thinned.lab.config import Config
 from thinned.lab.recipe import OPTIMIZERS, SCHEDULES
 from thinned.lab.records import Record
-from thinned.lab.runs import Joined, Run, join
+from thinned.lab.runs import Run
 from thinned.lab.summary import Summary
-from thinned.lab.tables import NONE, counted, seconds_text
+from thinned.lab.tables import counted, error_text
 
 MOST_LINES = 14  # of a figure
+MAIN = (
+    *("data.name", "model.kind", "model.hidden", "dropout.kind", "dropout.p"),
+    *("training.epochs", "training.batch_size", "training.optimizer", "training.lr", "run.seed"),
+)
 KEPT = {"random": "drawn one by one", "slice": "a slice of neighbours, which goes on at the first after the last"}
 
 
@@ -93,7 +94,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, str]:
         "training": _training(settings["recipe"]),
         "batchwise": f"{masks} for a batch; kept units: {KEPT[settings['units']]}",
         "seeds": ", ".join(map(str, settings["seeds"])),
-        **{key: str(value) for key, value in environment.items()},
+        **_texts(environment),
     }
     if "batchwise" not in settings["methods"]:
         del entries["batchwise"]
@@ -131,8 +132,8 @@ def _curves(summary: Summary, done: Sequence[Record], prefix: str) -> str:
     }
     if any(found.low is not None for found in summary.differences):
         caption = (
-            f"Difference in test error from {summary.baseline}, with its {100 * paired.LEVEL:g} % interval. One that "
-            "holds 0 does not tell which is better."
+            f"Difference in test error from {summary.baseline}, with its {100 * paired.LEVEL:g} % interval. Left of 0 "
+            "is better; an interval that holds 0 does not tell."
         )
         drawn[caption] = figures.intervals(summary.differences, "points of test error", 100)
     return page.drawings(drawn, prefix)
@@ -161,7 +162,6 @@ def training_parts(run: Run, *, level: int, prefix: str) -> list[str]:
         alarm = page.paragraph(
             f"Not done: {epochs} of {counted(wanted, 'epoch')}. thinned train --resume goes on.", "warning"
         )
-    changed = _changed(settings)
     return [
         page.paragraph(told.rstrip()),
         page.heading("Result", level),
@@ -170,165 +170,74 @@ def training_parts(run: Run, *, level: int, prefix: str) -> list[str]:
         page.paragraph(_about_training(run), "note"),
         *([page.heading("Epoch by epoch", level), _training_curves(run, prefix)] if run.records else []),
         page.heading("Settings", level),
-        page.paragraph("Those that are not the default." if changed else "All are the default.", "note"),
-        page.entries({**changed, **run.config["environment"]}),
+        page.entries({**_settings_of_training(settings), **run.config["environment"]}),
+        page.paragraph("All other settings are the default.", "note"),
     ]
 
 
-def joined(runs: Sequence[Run]) -> str:
-    """Write the report of one or several runs.
+def prediction(about: Mapping[str, Any]) -> str:
+    """Write the page of a prediction.
 
     Args:
-        runs: of any kind, at least one.
+        about: as `thinned.lab.predict.Predicted` has it.
 
     Returns:
         A whole HTML document.
     """
-    titles = {"compare": "Comparison of dropout", "train": "Training"}
-    title = f"{titles[runs[0].command]}: {runs[0].name}" if len(runs) == 1 else f"Report of {len(runs)} runs"
-    parts = []
-    if len(runs) > 1:
-        headings = ["run", "command", "data", "method", "seeds", "epochs", "test error", "seconds per epoch"]
-        parts += [page.heading("All runs", 2), page.table(headings, overview(runs))]
-    for i, found in enumerate(join(runs), 1):
-        parts += _joined_parts(found, f"joined{i}-")
-    for i, run in enumerate(runs, 1):
-        alone = len(runs) == 1
-        level, prefix = (2, "figure") if alone else (3, f"run{i}-figure")
-        parts += [] if alone else [page.heading(run.name, 2)]
-        if run.summary is not None:
-            parts += comparison_parts(run.config, run.summary, run.records, level=level, prefix=prefix)
-        else:
-            parts += training_parts(run, level=level, prefix=prefix)
-    return page.page(title, parts)
-
-
-def numbers(runs: Sequence[Run]) -> dict[str, Any]:
-    """Return what the page of the same runs shows, as JSON has it.
-
-    Args:
-        runs: of any kind, at least one.
-
-    Returns:
-        Dictionaries, lists, texts and numbers.
-    """
-    return {
-        "runs": [
-            {
-                "name": run.name,
-                "folder": str(run.folder),
-                **run.config,
-                "found": asdict(run.summary or run.outcome) if run.summary or run.outcome else None,  # type: ignore[arg-type]
-                "records": [json.loads(record.line()) for record in run.records],
-            }
-            for run in runs
-        ],
-        "joined": [
-            {
-                "data": found.data,
-                "groups": [
-                    {
-                        "settings": group.label,
-                        "runs": [run.name for run in group.runs],
-                        "seeds": list(group.test_errors),
-                        "test_errors": list(group.test_errors.values()),
-                        "mean": group.mean,
-                        "spread": group.spread,
-                    }
-                    for group in found.groups
-                ],
-                "differences": [asdict(difference) for difference in found.differences],
-                "verdicts": found.verdicts,
-            }
-            for found in join(runs)
-        ],
-    }
-
-
-def overview(runs: Sequence[Run]) -> list[list[str]]:
-    """Return a table of what all runs found, a row for each method of each.
-
-    Args:
-        runs: of any kind.
-
-    Returns:
-        Eight texts for each row.
-    """
-    rows = []
-    for run in runs:
-        start = [run.name, run.command, run.config["data"]["name"]]
-        if run.summary is not None:
-            for row in run.summary.rows:
-                cells = tables.cells(run.summary, row)
-                error = NONE if cells[1] == NONE else f"{cells[1]} %"
-                seconds = NONE if row.seconds is None else seconds_text(row.seconds)
-                rows.append([*start, row.method, str(len(run.summary.seeds)), str(run.summary.epoch), error, seconds])
-        else:
-            method = run.records[0].method if run.records else NONE
-            error = NONE if run.outcome is None else _error(run.outcome.test_error, run.numbers)
-            seconds = seconds_text(statistics.median(r.seconds for r in run.records)) if run.records else NONE
-            rows.append([*start, method, "1", str(len(run.records)), error, seconds])
-    return rows
-
-
-def _joined_parts(found: Joined, prefix: str) -> list[str]:
-    apart = {difference.method: difference for difference in found.differences}
-    scale, unit = (1, "") if found.numbers else (100, ", %")
-    first = found.groups[0].label
-    rows = [
+    data = about["data"]
+    told = (
+        f"{data['examples']:,} examples of {data['name']} ({data['part']}), each predicted "
+        f"{counted(about['passes'], 'time')} with other units dropped, by {about['checkpoint']}."
+    )
+    still = page.paragraph("All passes are the same: this network drops nothing.", "warning")
+    return page.page(
+        f"Prediction: {data['name']}",
         [
-            group.label,
-            ", ".join(map(str, group.test_errors)),
-            _error(group.mean, found.numbers).removesuffix(" %")
-            + (f" ± {scale * group.spread:.3g}" if group.spread is not None else ""),
-            "baseline"
-            if group.label == first
-            else paired.cell(apart[group.label], scale)
-            if group.label in apart
-            else NONE,
-        ]
-        for group in found.groups
-    ]
-    lines = {
-        f"{group.label} ({run.config['settings']['run']['seed']})": [
-            (record.epoch, scale * record.validation_error)
-            for record in run.records
-            if record.validation_error is not None
-        ]
-        for group in found.groups
-        for run in group.runs
-    }
-    drawn = {}
-    if len(lines) <= MOST_LINES and all(lines.values()):
-        caption = "Validation error after each epoch, a line for each run; in brackets its seed."
-        drawn[caption] = figures.lines(lines, "epoch", f"validation error{unit}")
-    if any(difference.low is not None for difference in found.differences):
-        caption = f"Difference in test error from {first}, with its {100 * paired.LEVEL:g} % interval."
-        drawn[caption] = figures.intervals(
-            found.differences, "test error" + ("" if found.numbers else ", points"), scale
-        )
-    unpaired = len(found.groups) - 1 - len(found.differences)
-    return [
-        page.heading(f"Runs of training on {found.data}", 2),
-        *(page.paragraph(verdict, "verdict") for verdict in found.verdicts),
-        page.table(["settings", "seeds", "test error" + unit, f"against {first}"], rows),
-        page.paragraph(
-            "Runs whose settings differ in more than the seed, side by side. Differences are of pairs with the same "
-            "seed; the interval is Student's. It is about other seeds on these data, not about other data."
-            + (f" {counted(unpaired, 'row')} without a seed of the first cannot be compared." if unpaired else ""),
-            "note",
+            page.paragraph(told),
+            page.heading("Result", 2),
+            "" if about["drops"] else still,
+            page.table(["measure", "value"], tables.measures(about)),
+            *(_sureness(about) if about["task"] == "classification" else []),
+            page.heading("Settings", 2),
+            page.entries({**_settings_of_training(about["settings"]), **_texts(about["environment"])}),
+            page.paragraph("All other settings are the default.", "note"),
+        ],
+    )
+
+
+def _sureness(about: Mapping[str, Any]) -> list[str]:
+    """Is the network rightly sure?"""
+    bins = [(part["confidence"], part["accuracy"]) for part in about["reliability"] if part["count"]]
+    kept = [(100 * part["rejected"], 100 * part["accuracy"]) for part in about["rejection_by_entropy"]]
+    drawn = {
+        f"Reliability: accuracy against confidence, in {len(about['reliability'])} bins of equal width. Above the "
+        "dashed line the network is too modest, below it too sure.": figures.reliability(bins),
+        "Rejection: accuracy of what is left when the examples with the largest entropy are rejected.": figures.lines(
+            {"this network": [kept]}, "rejected, %", "accuracy, %"
         ),
-        page.drawings(drawn, prefix) if drawn else "",
+    }
+    return [
+        page.paragraph("Entropy and mutual information are in nats.", "note"),
+        page.heading("Is it rightly sure?", 2),
+        page.drawings(drawn, "figure"),
+        page.heading("Reliability", 3),
+        page.table(tables.RELIABILITY, tables.reliability(about)),
+        page.heading("Rejection", 3),
+        page.table(tables.REJECTION, tables.rejection(about)),
     ]
+
+
+def _texts(environment: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in environment.items()}
 
 
 def _outcome(run: Run) -> list[list[str]]:
     found = run.outcome
     if found is None:
         return []
-    rows = [["test", f"{found.test_loss:.4g}", _error(found.test_error, run.numbers)]]
+    rows = [["test", f"{found.test_loss:.4g}", error_text(found.test_error, run.numbers)]]
     if found.validation_loss is not None and found.validation_error is not None:
-        rows.insert(0, ["validation", f"{found.validation_loss:.4g}", _error(found.validation_error, run.numbers)])
+        rows.insert(0, ["validation", f"{found.validation_loss:.4g}", error_text(found.validation_error, run.numbers)])
     return rows
 
 
@@ -352,7 +261,7 @@ def _training_curves(run: Run, prefix: str) -> str:
         return [(epoch, factor * value) for epoch, value in values if value is not None]
 
     series = {
-        ("Loss after each epoch, on the training examples also as they are met.", "loss"): {
+        ("Loss after each epoch; with dropout, on the training examples as they are met.", "loss"): {
             "training, with dropout": line("train_loss"),
             "training, without": line("fit_loss"),
             "validation": line("validation_loss"),
@@ -363,35 +272,31 @@ def _training_curves(run: Run, prefix: str) -> str:
         },
     }
     titles = {
-        "sparsity": "Share of the activations of each hidden layer that are off.",
-        "dead_units": "Share of the units of each hidden layer that are off for every example.",
-        "co_adaptation": "Co-adaptation: mean absolute correlation between two units of a hidden layer.",
+        "sparsity": ("sparsity", "Share of the activations of each hidden layer that are off."),
+        "dead_units": ("dead units", "Share of the units of each hidden layer that are off for every example."),
+        "co_adaptation": ("co-adaptation", "Mean absolute correlation between two units of a hidden layer."),
     }
-    for name, caption in titles.items():
+    for name, (label, caption) in titles.items():
         watched = [(record.epoch, record.monitors[name]) for record in run.records if record.monitors]
         layers = min((len(values) for _, values in watched), default=0)
-        series[caption, name.replace("_", " ")] = {
+        series[caption, label] = {
             f"layer {layer + 1}": [(epoch, values[layer]) for epoch, values in watched]
             for layer in range(min(layers, MOST_LINES))
         }
     drawn = {}
     for (caption, label), lines in series.items():
-        filled = {name: points for name, points in lines.items() if points}
+        filled = {name: [points] for name, points in lines.items() if points}
         if filled:
             drawn[caption] = figures.lines(filled, "epoch", label)
     return page.drawings(drawn, prefix)
 
 
-def _changed(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Settings of a run of training that are not the default."""
+def _settings_of_training(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The main settings of a run of training, and what else is not the default."""
     default = Config().tables()
     return {
         f"{section}.{name}": ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         for section, table in settings.items()
         for name, value in table.items()
-        if value != default[section][name]
+        if value != default[section][name] or f"{section}.{name}" in MAIN
     }
-
-
-def _error(error: float, numbers: bool) -> str:
-    return f"{error:.4g}" if numbers else f"{100 * error:.2f} %"

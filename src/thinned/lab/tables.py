@@ -1,11 +1,15 @@
-"""Results as text: the tables of a comparison and what is said of their numbers, for a page or a terminal."""
+"""Results as text: tables and what is said of their numbers, for a page or a terminal."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from thinned.lab import paired
 from thinned.lab.summary import Row, Summary
 
 NONE = "-"  # where nothing was measured
+RELIABILITY = ("confidence", "examples", "mean confidence", "accuracy")
+REJECTION = ("rejected", "examples left", "accuracy")
 
 
 def headings(summary: Summary) -> list[str]:
@@ -165,6 +169,66 @@ def notes(summary: Summary) -> list[str]:
     return found
 
 
+def measures(about: Mapping[str, Any]) -> list[list[str]]:
+    """Return the table of measures of a prediction, whose headings are ``measure`` and ``value``.
+
+    Args:
+        about: as `thinned.lab.predict.Predicted` has it.
+
+    Returns:
+        Two texts for each row.
+
+    Examples:
+        >>> measures({"passes": 5, "mean_entropy": 0.125})
+        [['mean entropy', '0.125']]
+    """
+    return [[name.replace("_", " "), f"{value:.4g}"] for name, value in about.items() if isinstance(value, float)]
+
+
+def reliability(about: Mapping[str, Any]) -> list[list[str]]:
+    """Return the table of bins of confidence that hold examples.
+
+    Args:
+        about: as `thinned.lab.predict.Predicted` has it for classes.
+
+    Returns:
+        One text for each of `RELIABILITY`, in each row.
+
+    Examples:
+        >>> reliability({"reliability": [{"low": 0.5, "high": 1, "count": 2, "confidence": 0.75, "accuracy": 0.5}]})
+        [['0.50 to 1.00', '2', '0.7500', '0.5000']]
+    """
+    return [
+        [
+            f"{part['low']:.2f} to {part['high']:.2f}",
+            f"{part['count']:,}",
+            f"{part['confidence']:.4f}",
+            f"{part['accuracy']:.4f}",
+        ]
+        for part in about["reliability"]
+        if part["count"]
+    ]
+
+
+def rejection(about: Mapping[str, Any]) -> list[list[str]]:
+    """Return the table of what is left when examples are rejected, by every tenth of them.
+
+    Args:
+        about: as `thinned.lab.predict.Predicted` has it for classes.
+
+    Returns:
+        One text for each of `REJECTION`, in each row.
+
+    Examples:
+        >>> rejection({"rejection_by_entropy": [{"rejected": 0.0, "count": 20, "accuracy": 0.875}]})
+        [['0 %', '20', '0.8750']]
+    """
+    return [
+        [f"{100 * kept['rejected']:.0f} %", f"{kept['count']:,}", f"{kept['accuracy']:.4f}"]
+        for kept in about["rejection_by_entropy"][::2]
+    ]
+
+
 def size(count: float) -> str:
     """Return a number of bytes for people.
 
@@ -226,3 +290,20 @@ def counted(number: int, noun: str) -> str:
         ('1 seed', '2,000 epochs')
     """
     return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def error_text(error: float, numbers: bool = False) -> str:
+    """Return an error as a table has it.
+
+    Args:
+        error: share of wrong classes, or the root of the mean squared error.
+        numbers: whether it is the latter.
+
+    Returns:
+        A percentage, or a number.
+
+    Examples:
+        >>> error_text(0.0195), error_text(3.14159, numbers=True)
+        ('1.95 %', '3.142')
+    """
+    return f"{error:.4g}" if numbers else f"{100 * error:.2f} %"

@@ -7,13 +7,11 @@ from rich.markup import escape
 from thinned.lab.config import Config
 from thinned.lab.examples import Parts
 from thinned.lab.records import Record
+from thinned.lab.tables import error_text
 from thinned.lab.terminal import LINES, Bars, table
-from thinned.lab.tuning.findings import ranked, short, words
-from thinned.lab.tuning.search import Found
+from thinned.lab.tuning import findings
+from thinned.lab.tuning.findings import Found, ranked, short, words
 from thinned.lab.tuning.supervisor import Standing
-
-SHOWN = 10  # trials of the table
-HEADINGS = ("trial", "error, %", "loss", "best epoch", "seconds", "settings")
 
 
 class TuneProgress(Bars):
@@ -47,7 +45,7 @@ class TuneProgress(Bars):
         """
         told = f"{now.pruned} pruned, {now.running} running"
         if now.best is not None:
-            told += f"; least validation error {100 * now.best:.2f} %: {words(now.settings)}"
+            told += f"; least validation error {error_text(now.best, now.numbers)}: {words(now.settings)}"
         self._bars.update(self._task, completed=now.done, total=now.places, told=escape(told), refresh=True)
         tenth = LINES * now.done // now.places
         if not self._console.is_terminal and tenth > self._said:
@@ -88,19 +86,9 @@ def show(console: Console, found: Found) -> None:
         found: by a search.
     """
     complete = ranked([*found.rows])
-    rows = [
-        [
-            str(row.trial),
-            "" if row.validation_error is None else f"{100 * row.validation_error:.2f}",
-            "" if row.validation_loss is None else f"{row.validation_loss:.4g}",
-            f"{row.best_epoch} of {row.epochs}",
-            f"{row.seconds:.1f}",
-            row.words(),
-        ]
-        for row in complete[:SHOWN]
-    ]
+    rows = [findings.cells(row, found.numbers) for row in complete[: findings.SHOWN]]
     title = f"The best of {len(complete)} trials by validation error; {found.pruned} were pruned"
-    console.print(table(HEADINGS, rows, title=title, text="settings"))
+    console.print(table(findings.HEADINGS, rows, title=title, text="settings"))
 
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -108,12 +96,5 @@ def show(console: Console, found: Found) -> None:
     if found.importance:
         shares = ", ".join(f"{short(name)} {100 * share:.0f} %" for name, share in found.importance.items())
         say(f"What mattered (fANOVA): {shares}")
-    notes = [row.note for row in found.rows if row.note]
-    if notes:
-        say(f"Given up for another reason than a worse error: {len(notes)}, such as: {notes[0]}")
-    for text in found.failed:
-        say(f"{text} Run the command again to try it again.")
-    say(
-        f"Test error of the best, trial {found.best.trial}, trained again: {100 * found.test.test_error:.2f} %. It was "
-        "chosen by its validation error, so the test error is the one to quote."
-    )
+    for text in (*findings.problems(found), findings.verdict(found)):
+        say(text)

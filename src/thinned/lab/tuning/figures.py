@@ -1,111 +1,108 @@
-"""The figures of a study, as files of SVG that need nothing else."""
+"""The figures of a study."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from thinned._optional import require
-from thinned.lab.figures import COLOURS
+from thinned.lab import figures
 from thinned.lab.tuning.findings import Tried, short
 from thinned.lab.tuning.space import Choices, Range, Space
 
-WIDTH = 4.6  # inches of a panel
-HEIGHT = 3.1
-ACROSS = 2  # panels in a row
-WIDE = 20  # from the least to the greatest, that an axis is logarithmic
+DONE, BEST, PRUNED = figures.COLOURS[2], figures.COLOURS[1], figures.COLOURS[0]
 
 
-def importance(shares: Mapping[str, float]) -> str:
+def importance(shares: Mapping[str, float]) -> Any:
     """Draw how much each setting matters.
 
     Args:
         shares: as `thinned.lab.tuning.findings.importance` returns them.
 
     Returns:
-        An SVG document.
+        A matplotlib figure.
 
     Examples:
-        >>> importance({"training.lr": 0.75, "dropout.p": 0.25}).startswith("<?xml")
-        True
+        >>> [text.get_text() for text in importance({"training.lr": 0.75, "dropout.p": 0.25}).axes[0].texts]
+        ['lr: 75 %', 'p: 25 %']
     """
-    figure = _figure(WIDTH, 0.9 + 0.35 * len(shares))
-    axes = figure.add_subplot()
-    axes.barh([short(name) for name in shares], [*shares.values()], color=COLOURS[2])
-    for row, share in enumerate(shares.values()):
-        axes.text(share, row, f" {100 * share:.0f} %", va="center", fontsize=9)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1.15 * max(shares.values()))
-    axes.set_xlabel("share of the variance of the validation error (fANOVA)")
-    axes.spines[["top", "right"]].set_visible(False)
-    return _svg(figure)
+    figure, axes, places = figures.rows([f"{short(name)}: {100 * share:.0f} %" for name, share in shares.items()])
+    axes.barh(places, [*shares.values()], height=0.7, color=DONE)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of the variance")
+    return figure
 
 
-def errors(rows: Sequence[Tried], space: Space) -> str:
+def errors(rows: Sequence[Tried], space: Space, label: str, unit: float) -> dict[str, Any]:
     """Draw the validation error of each trial against each setting, rates first.
 
     Args:
         rows: the trials.
         space: what was searched.
+        label: of the axis of errors.
+        unit: by what errors are multiplied.
 
     Returns:
-        An SVG document.
+        A matplotlib figure for each setting that a trial has, by its caption.
     """
     names = sorted(space, key=lambda name: (not name.startswith("dropout."), isinstance(space[name], Choices)))
-    rows = [row for row in rows if row.validation_error is not None]
-    down = -(-len(names) // ACROSS)
-    across = min(len(names), ACROSS)
-    figure = _figure(WIDTH * across, HEIGHT * down)
-    for i, name in enumerate(names):
-        axes = figure.add_subplot(down, across, i + 1)
-        _panel(axes, rows, name, space[name])
-        axes.set_ylabel("validation error" if i % ACROSS == 0 else "")
-    figure.axes[0].legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    drawn = {}
+    for name in names:
+        domain = space[name]
+        points = [
+            (row.settings[name], unit * row.validation_error, row.state == "complete")
+            for row in rows
+            if name in row.settings and row.validation_error is not None
+        ]
+        if points:
+            numbers = isinstance(domain, Range) or all(type(value) in (int, float) for value in domain.values)
+            against = _against_numbers if numbers else _against_words
+            drawn[f"Validation error against {short(name)}, a mark for each trial."] = against(
+                domain, points, short(name), label
+            )
+    return drawn
 
 
-def _panel(axes: Any, rows: Sequence[Tried], name: str, domain: Choices | Range) -> None:
-    """Draw one setting: numbers on an axis, other values side by side, each with its least error as a line."""
-    shown = [row for row in rows if name in row.settings]
-    numbers = isinstance(domain, Range) or all(type(value) in (int, float) for value in domain.values)
-    labels = [] if isinstance(domain, Range) else [str(value) for value in domain.values]
+def _against_numbers(domain: Choices | Range, points: Sequence[tuple[Any, float, bool]], name: str, label: str) -> Any:
+    figure, axes = figures.blank(figures.HEIGHT)
+    if isinstance(domain, Choices):  # several trials have the same value: a line through the best of each
+        least = _least(points)
+        axes.plot(sorted(least), [least[at] for at in sorted(least)], color=BEST, label="best")
+    _scatter(axes, [(float(value), error, done) for value, error, done in points])
+    log = domain.log if isinstance(domain, Range) else None
+    figures.scale(axes, "x", [float(value) for value, _, _ in points], log)
+    figures.scale(axes, "y", [error for _, error, _ in points])
+    axes.set_xlabel(name)
+    axes.set_ylabel(label)
+    figures.legend(figure)
+    return figure
 
-    def place(row: Tried) -> float:
-        return float(row.settings[name]) if numbers else labels.index(str(row.settings[name]))
 
-    for state, face, colour in (("complete", COLOURS[2], COLOURS[2]), ("pruned", "none", COLOURS[0])):
-        some = [row for row in shown if row.state == state]
+def _against_words(domain: Choices | Range, points: Sequence[tuple[Any, float, bool]], _: str, label: str) -> Any:
+    assert isinstance(domain, Choices)
+    words = [*map(str, domain.values)]
+    figure, axes, places = figures.rows(words)
+    place = dict(zip(words, places, strict=True))
+    least = _least([(str(value), error, done) for value, error, done in points])
+    for i, (word, error) in enumerate(least.items()):
+        axes.plot(
+            [error] * 2, [place[word] - 0.5, place[word] + 0.5], color=BEST, linewidth=2.5, label=None if i else "best"
+        )
+    _scatter(axes, [(error, place[str(value)], done) for value, error, done in points])
+    figures.scale(axes, "x", [error for _, error, _ in points])
+    axes.set_xlabel(label)
+    figures.legend(figure)
+    return figure
+
+
+def _least(points: Sequence[tuple[Any, float, bool]]) -> dict[Any, float]:
+    """The least error that was reached with each value, of trials that were trained to their end."""
+    least: dict[Any, float] = {}
+    for value, error, done in points:
+        if done:
+            least[value] = min(error, least.get(value, error))
+    return least
+
+
+def _scatter(axes: Any, points: Sequence[tuple[float, float, bool]]) -> None:
+    for wanted, face, edge, label in ((True, DONE, DONE, "done"), (False, "none", PRUNED, "pruned")):
+        some = [(x, y) for x, y, done in points if done == wanted]
         if some:
-            label = f"{state} ({len(some)})"
-            axes.scatter([*map(place, some)], [row.validation_error for row in some], s=22, label=label,
-                         facecolors=face, edgecolors=colour, alpha=0.75)  # fmt: skip
-    if isinstance(domain, Choices):  # several trials have the same value: the best of them
-        least: dict[float, float] = {}
-        for row in shown:
-            if row.state == "complete" and row.validation_error is not None:
-                least[place(row)] = min(row.validation_error, least.get(place(row), row.validation_error))
-        line, marker = ("-", "") if numbers else ("", "_")
-        axes.plot(sorted(least), [least[at] for at in sorted(least)], line, color=COLOURS[1], label="best",
-                  marker=marker, markersize=14)  # fmt: skip
-    if not numbers:
-        axes.set_xticks(range(len(labels)), labels, rotation=30 if len("".join(labels)) > 30 else 0, ha="center")
-        axes.set_xlim(-0.5, len(labels) - 0.5)
-    at = [*map(place, shown)] if numbers else []
-    errors = [row.validation_error for row in shown if row.validation_error is not None]
-    for drawn, scale in ((at, axes.set_xscale), (errors, axes.set_yscale)):
-        if drawn and 0 < WIDE * min(drawn) < max(drawn):
-            scale("log")
-    axes.set_xlabel(short(name))
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _figure(width: float, height: float) -> Any:
-    return require("matplotlib.figure", "lab").Figure(figsize=(width, height), layout="constrained")
-
-
-def _svg(figure: Any) -> str:
-    buffer = io.StringIO()
-    with require("matplotlib", "lab").rc_context({"svg.fonttype": "path", "svg.hashsalt": "thinned"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+            axes.scatter(*zip(*some, strict=True), s=22, facecolors=face, edgecolors=edge, alpha=0.75, label=label)

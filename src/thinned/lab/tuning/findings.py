@@ -10,11 +10,15 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from thinned.lab.loop import Outcome
+from thinned.lab.tables import error_text
 from thinned.lab.tuning.space import Space
 from thinned.lab.tuning.study import ended, place_of
 
 FEWEST = 4  # trials that can say which setting matters
 TREES_SEED = 0
+SHOWN = 10  # trials of the table of the best
+HEADINGS = ("trial", "validation error", "validation loss", "best epoch", "seconds", "settings")
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,37 @@ class Tried:
         return words(self.settings)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a search found, as ``summary.json`` has it.
+
+    Attributes:
+        folder: where settings, records and report are.
+        study: its name.
+        places: how many trials there were to be.
+        complete: how many were trained to the end.
+        pruned: how many were given up.
+        failed: for each place that has no result, what went wrong.
+        best: the best trial by validation error.
+        test: what its network, trained again, did on the test part, which no trial has seen.
+        importance: as `importance` returns it.
+        rows: all trials, in order; they are not in the summary.
+        numbers: whether numbers are predicted, and errors are the root of the mean squared error.
+    """
+
+    folder: str
+    study: str
+    places: int
+    complete: int
+    pruned: int
+    failed: tuple[str, ...]
+    best: Tried
+    test: Outcome
+    importance: dict[str, float]
+    rows: tuple[Tried, ...]
+    numbers: bool = False
+
+
 def tried(study: Study, space: Space) -> list[Tried]:
     """Return all trials that came to an end.
 
@@ -104,6 +139,56 @@ def ranked(rows: list[Tried]) -> list[Tried]:
     """
     complete = [row for row in rows if row.state == "complete"]
     return sorted(complete, key=lambda row: (_or_inf(row.validation_error), _or_inf(row.validation_loss), row.trial))
+
+
+def cells(row: Tried, numbers: bool) -> list[str]:
+    """Return one row of the table of the best.
+
+    Args:
+        row: the trial.
+        numbers: as in `Found`.
+
+    Returns:
+        One text for each of `HEADINGS`.
+    """
+    return [
+        str(row.trial),
+        "" if row.validation_error is None else error_text(row.validation_error, numbers),
+        "" if row.validation_loss is None else f"{row.validation_loss:.4g}",
+        f"{row.best_epoch} of {row.epochs}",
+        f"{row.seconds:.1f}",
+        row.words(),
+    ]
+
+
+def verdict(found: Found) -> str:
+    """Say what the best settings are, and how good.
+
+    Args:
+        found: by a search.
+
+    Returns:
+        Sentences.
+    """
+    best, error = found.best, error_text(found.test.test_error, found.numbers)
+    return (
+        f"The best is trial {best.trial}: {best.words()}. Trained again, its test error is {error}. That is the one to "
+        "quote, as the trial was chosen by its validation error."
+    )
+
+
+def problems(found: Found) -> list[str]:
+    """Say what went wrong.
+
+    Args:
+        found: by a search.
+
+    Returns:
+        Sentences; none where all went well.
+    """
+    notes = [row.note for row in found.rows if row.note]
+    told = [f"Given up for another reason than a worse error: {len(notes)}, such as: {notes[0]}"] if notes else []
+    return told + [f"{text} Run the command again to try it again." for text in found.failed]
 
 
 def importance(study: Study, space: Space) -> dict[str, float]:

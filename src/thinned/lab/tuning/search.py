@@ -20,9 +20,9 @@ from thinned.lab.config import Config
 from thinned.lab.distributed import Job
 from thinned.lab.examples import Shape
 from thinned.lab.loop import InterruptedRunError, Outcome
-from thinned.lab.tuning import figures, findings
+from thinned.lab.tuning import findings, report
 from thinned.lab.tuning import space as spaces
-from thinned.lab.tuning.findings import Tried
+from thinned.lab.tuning.findings import Found, Tried
 from thinned.lab.tuning.plan import Plan
 from thinned.lab.tuning.storage import StudyError, first, shown, url
 from thinned.lab.tuning.study import Watch, fill, opened
@@ -63,35 +63,6 @@ class Where:
         out = "" if str(self.root) == "runs" else f" --out {self.root}"
         storage = "" if self.storage is None else f" --storage {shown(self.storage)}"
         return f"thinned tune --study {name}{out}{storage}"
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search found, as ``summary.json`` has it.
-
-    Attributes:
-        folder: where settings, records and figures are.
-        study: its name.
-        places: how many trials there were to be.
-        complete: how many were trained to the end.
-        pruned: how many were given up.
-        failed: for each place that has no result, what went wrong.
-        best: the best trial by validation error.
-        test: what its network, trained again, did on the test part, which no trial has seen.
-        importance: as `thinned.lab.tuning.findings.importance` returns it.
-        rows: all trials, in order; they are not in the summary.
-    """
-
-    folder: str
-    study: str
-    places: int
-    complete: int
-    pruned: int
-    failed: tuple[str, ...]
-    best: Tried
-    test: Outcome
-    importance: dict[str, float]
-    rows: tuple[Tried, ...]
 
 
 def search(
@@ -144,7 +115,8 @@ def search(
     with _told(where.how(name)):
         places = _places(study, plan, trials, display)
         _register(study, plan, source, config)
-        records.write_json(folder / "config.json", _description(plan, name, storage, places, source))
+        described = _description(plan, name, storage, places, source)
+        records.write_json(folder / "config.json", described)
         if release:
             Watch(study).look(all_of_them=True)
         before = standing(study, places)
@@ -159,7 +131,7 @@ def search(
         _write(folder, rows)
         if stopped:
             raise InterruptedRunError(f"Stopped: {len(rows)} of {places} trials are done.")
-        return _finish(study, plan, folder, places, rows, threads, source, display)
+        return _finish(study, plan, folder, described, rows, threads, source, display)
 
 
 def _there(where: Where, folder: Path | None) -> Study | None:
@@ -239,6 +211,7 @@ def _register(study: Study, plan: Plan, source: Dataset, config: Config) -> None
     if "plan" not in study.user_attrs:
         study.set_user_attr("fingerprint", fingerprint)
         study.set_user_attr("plan", plan.plain())
+        study.set_user_attr("numbers", source.task == "regression")
 
 
 def _description(plan: Plan, name: str, storage: str, places: int, source: Dataset) -> dict[str, Any]:
@@ -261,13 +234,14 @@ def _finish(
     study: Study,
     plan: Plan,
     folder: Path,
-    places: int,
+    described: dict[str, Any],
     rows: list[Tried],
     threads: int,
     source: Dataset,
     display: Display,
 ) -> Found:
     best = findings.best(rows)
+    places = described["trials"]
     failed = _failed(study, {row.trial for row in rows}, places)
     if best is None:
         why = [row.note for row in rows if row.note] + failed
@@ -280,9 +254,6 @@ def _finish(
     with _alone(folder):
         test = _tested(study, settings, folder, best, source, display)
     shares = findings.importance(study, plan.space)
-    if shares:
-        records.write_text(folder / "importance.svg", figures.importance(shares))
-    records.write_text(folder / "errors.svg", figures.errors(rows, plan.space))
     complete = sum(row.state == "complete" for row in rows)
     found = Found(
         folder=str(folder),
@@ -295,7 +266,9 @@ def _finish(
         test=test,
         importance=shares,
         rows=tuple(rows),
+        numbers=source.task == "regression",
     )
+    records.write_text(folder / "report.html", report.study(described, found, plan.space))
     summary = asdict(found)
     del summary["rows"]
     records.write_json(folder / "summary.json", summary)

@@ -32,6 +32,7 @@ class Standing:
         running: how many are being trained now.
         best: the least validation error so far; None before there is one.
         settings: that it was reached with, as Optuna has them.
+        numbers: whether numbers are predicted, and the error is the root of the mean squared error.
     """
 
     places: int
@@ -40,6 +41,7 @@ class Standing:
     running: int
     best: float | None
     settings: dict[str, Any]
+    numbers: bool = False
 
     @property
     def done(self) -> int:
@@ -81,6 +83,7 @@ def standing(study: Study, places: int) -> Standing:
         running=len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))),
         best=best.values[0] if best else None,
         settings=best.params if best else {},
+        numbers=study.user_attrs.get("numbers", False),
     )
 
 

@@ -1,0 +1,90 @@
+"""The page of a study: what was searched, what was found, and what mattered."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from thinned.lab import page
+from thinned.lab.tables import counted
+from thinned.lab.tuning import figures, findings
+from thinned.lab.tuning.findings import Found
+from thinned.lab.tuning.space import Choices, Range, Space
+
+
+def study(config: Mapping[str, Any], found: Found, space: Space) -> str:
+    """Write the page of a study.
+
+    Args:
+        config: what its ``config.json`` holds.
+        found: by the search.
+        space: that was searched.
+
+    Returns:
+        A whole HTML document.
+    """
+    told = (
+        f"{counted(found.complete + found.pruned, 'trial')} on the data {config['data']['name']}, {found.pruned} of "
+        "them given up before their end. Each trained one network, and was judged by its validation error. "
+        f"{config['data']['note']}"
+    )
+    best = findings.ranked([*found.rows])[: findings.SHOWN]
+    *headings, settings = findings.HEADINGS
+    rows = [[words, *rest] for *rest, words in (findings.cells(row, found.numbers) for row in best)]
+    beside = (
+        f"Beside this file: best.toml (the best settings, for thinned train), best-{found.best.trial} (the run that "
+        "trained them again), trials.jsonl (one line for each trial) and summary.json."
+    )
+    return page.page(
+        f"Search: {found.study}",
+        [
+            page.paragraph(told.rstrip()),
+            page.heading("Result", 2),
+            *(page.paragraph(text, "warning") for text in findings.problems(found)),
+            page.paragraph(findings.verdict(found), "verdict"),
+            page.table([settings, *headings], rows),
+            page.paragraph(
+                f"Trials that were trained to the end, the best first; {len(best)} of {found.complete}.", "note"
+            ),
+            page.heading("What mattered", 2),
+            page.drawings(_drawn(found, space), "figure"),
+            page.heading("What was searched", 2),
+            page.entries({name: _domain(domain) for name, domain in space.items()}),
+            page.heading("Settings", 2),
+            page.entries(_settings(config)),
+            page.paragraph("All other settings are the default.", "note"),
+            page.paragraph(beside, "note"),
+        ],
+    )
+
+
+def _drawn(found: Found, space: Space) -> dict[str, Any]:
+    unit, scale = ("", 1.0) if found.numbers else (", %", 100.0)
+    drawn = figures.errors(found.rows, space, f"validation error{unit}", scale)
+    if not found.importance:
+        return drawn
+    caption = (
+        "Share of each setting in the variance of the validation error (fANOVA), within the space that was searched, "
+        "on these data."
+    )
+    return {caption: figures.importance(found.importance), **drawn}
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, str]:
+    fixed = {
+        f"{section}.{name}": _said(value)
+        for section, table in config["tables"].items()
+        for name, value in table.items()
+    }
+    environment = {key: str(value) for key, value in config["environment"].items()}
+    return {"sampler": config["sampler"], "pruner": config["pruner"], **fixed, **environment}
+
+
+def _domain(domain: Choices | Range) -> str:
+    if isinstance(domain, Choices):
+        return "; ".join(map(_said, domain.values))
+    how = " on a logarithmic scale" if domain.log else ""
+    step = f", in steps of {domain.step:g}" if domain.step is not None else ""
+    return f"{domain.low:g} to {domain.high:g}{how}{step}"
+
+
+def _said(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
