@@ -59,7 +59,12 @@ def test_predict_other_data(root, tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("".join(f"{','.join(['0.5'] * 64)},{i % 10}\n" for i in range(50)), encoding="ascii")
     result = call("predict", root / "run-0", "--passes", 2, "--data", path, "--part", "train", "--json")
-    assert json.loads(result.stdout)["data"] == {"name": "rows", "part": "train", "examples": 40}
+    assert json.loads(result.stdout)["data"] == {
+        "name": "rows",
+        "part": "train",
+        "examples": 40,
+        "class_names": [str(digit) for digit in range(10)],  # the run's
+    }
 
 
 def test_report(root, tmp_path):
