@@ -4,7 +4,7 @@
   const SHORT = 10; // letters of a word that is never to be broken
   const GLYPHS = 100; // matplotlib draws letters as outlines in units of a hundredth of the font's size
   const page = document.documentElement;
-  const told = (text) => JSON.stringify(text.trim().replace(/\s+/g, " ").slice(0, 50));
+  const told = (text) => JSON.stringify((text ?? "").trim().replace(/\s+/g, " ").slice(0, 50));
   const style = (element, part) => getComputedStyle(element, part);
   const ancestors = function* (element) { for (let at = element; at; at = at.parentElement) yield at; };
   const hidden = (element) => [...ancestors(element)].some((at) => style(at).clipPath !== "none"); // for the ear alone

@@ -1,5 +1,6 @@
 """Parts of a page: one HTML file that needs no network and no script. What is put into it as text is escaped here."""
 
+import math
 from collections.abc import Iterator, Sequence
 from html import escape
 from string import Template
@@ -9,6 +10,9 @@ from thinned.lab import figures
 
 JOINED = "\N{NO-BREAK SPACE}"
 LETTERS = 10  # of a word that is not broken in a column
+BOLD = 1.15  # width of a letter of a heading, where one of a cell has 1
+GAP = 2  # letters between columns
+PHONE = 30  # letters across the screen of a small phone
 
 PAGE = Template("""\
 <!DOCTYPE html>
@@ -145,7 +149,7 @@ def contents(headings: dict[str, str]) -> str:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
-    """Return a table; on a narrow screen each row becomes a list.
+    """Return a table; on a screen that is too narrow for it each row becomes a list.
 
     Args:
         headings: one for each column; the first says what a row is about.
@@ -160,19 +164,27 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1
         '<tr><th scope="row" class="word">none</th><td class="number" data-label="error">2.5</td></tr></tbody></table>'
     """
     kinds = ["word" if i < words else "number" for i in range(len(headings))]
-    room = [_room([line[i] for line in (headings, *rows)]) if i < words else "" for i in range(len(headings))]
+    widths = [
+        _width(heading, [row[i] for row in rows], kind)
+        for i, (heading, kind) in enumerate(zip(headings, kinds, strict=True))
+    ]
+    rooms = [f' style="min-width: {width}ch"' if i < words else "" for i, width in enumerate(widths)]
     head = "".join(
-        f'<th scope="col" class="{kind}"{width}>{_text(text)}</th>'
-        for text, kind, width in zip(headings, kinds, room, strict=True)
+        f'<th scope="col" class="{kind}"{room}>{_text(text)}</th>'
+        for text, kind, room in zip(headings, kinds, rooms, strict=True)
     )
     body = "".join(f"<tr>{''.join(_cells(headings, kinds, row))}</tr>" for row in rows)
-    return f'<table class="list"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    shape = "table" if sum(widths) + GAP * len(widths) <= PHONE else "list"
+    return f'<table class="{shape}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _room(column: Sequence[str]) -> str:
-    """Return how narrow a column of words may become: a short word is never broken, a long one can be."""
-    longest = max(len(word) for text in column for word in [*text.replace("-", "- ").split(), ""])
-    return f' style="min-width: {min(longest, LETTERS)}ch"'
+def _width(heading: str, cells: Sequence[str], kind: str) -> int:
+    """Return how many letters a column has room for at least: a short word or a number is never broken."""
+    words = [math.ceil(BOLD * len(word)) for word in heading.split()]
+    if kind == "number":
+        return max([*words, *map(len, cells)])
+    words += [len(word) for text in cells for word in text.replace("-", "- ").split()]
+    return min(max(words), LETTERS)
 
 
 def _cells(headings: Sequence[str], kinds: Sequence[str], row: Sequence[str]) -> Iterator[str]:
