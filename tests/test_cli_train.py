@@ -37,7 +37,9 @@ def test_a_whole_run(train, tmp_path):
     page = (tmp_path / "x" / "report.html").read_text(encoding="utf-8")
     assert_alone(Page(page), page)
     assert "<title>Training: x</title>" in page
-    settings = json.loads((tmp_path / "x" / "config.json").read_text(encoding="utf-8"))["settings"]
+    config = json.loads((tmp_path / "x" / "config.json").read_text(encoding="utf-8"))
+    assert config["environment"]["threads"] == 1  # as asked for, whatever this process has
+    settings = config["settings"]
     assert (settings["dropout"]["kind"], settings["dropout"]["p"], settings["model"]["hidden"]) == (
         "gaussian",
         0.25,

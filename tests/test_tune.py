@@ -181,6 +181,8 @@ def test_the_command(tmp_path, data):
     assert diverged
     assert all(row["state"] == "pruned" and row["note"].startswith("The loss was no number") for row in diverged)
     assert any(line.startswith("Given up for another reason than a worse error: ") for line in told)
+    config = json.loads((tmp_path / "x" / "config.json").read_text(encoding="utf-8"))
+    assert config["environment"]["threads"] == 1  # of each trial, whatever this process has
     page = (tmp_path / "x" / "report.html").read_text(encoding="utf-8")
     assert_alone(Page(page), page)
     more = CliRunner().invoke(

@@ -208,7 +208,7 @@ def _description(config: Config, parts: Parts) -> dict[str, Any]:
             "fingerprint": examples.fingerprint(parts.train),
         },
         "settings": config.tables(),
-        "environment": records.environment(),
+        "environment": {**records.environment(), "threads": config.run.threads},
     }
 
 

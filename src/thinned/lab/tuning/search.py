@@ -115,7 +115,8 @@ def search(
     with _told(where.how(name)):
         places = _places(study, plan, trials, display)
         _register(study, plan, source, config)
-        described = _description(plan, name, storage, places, source)
+        threads = config.run.threads or 1
+        described = _description(plan, name, storage, places, source, threads)
         records.write_json(folder / "config.json", described)
         if release:
             Watch(study).look(all_of_them=True)
@@ -123,7 +124,6 @@ def search(
         if before.done:
             display.say(f"Goes on: {before.done} of {places} trials are done.")
         fill(study, plan, places)
-        threads = config.run.threads or 1
         task = Task(storage, name, plan.plain(), threads)
         left = places - before.done
         stopped = left > 0 and supervise(study, task, places, min(workers, left), display)
@@ -214,7 +214,7 @@ def _register(study: Study, plan: Plan, source: Dataset, config: Config) -> None
         study.set_user_attr("numbers", source.task == "regression")
 
 
-def _description(plan: Plan, name: str, storage: str, places: int, source: Dataset) -> dict[str, Any]:
+def _description(plan: Plan, name: str, storage: str, places: int, source: Dataset, threads: int) -> dict[str, Any]:
     return {
         "command": "tune",
         "study": name,
@@ -222,7 +222,7 @@ def _description(plan: Plan, name: str, storage: str, places: int, source: Datas
         "trials": places,
         "data": {"name": source.name, "note": source.note},
         **plan.plain(),
-        "environment": records.environment(),
+        "environment": {**records.environment(), "threads": threads},
     }
 
 
