@@ -102,6 +102,10 @@
       })
       .map(([word]) => `${told(word)} is on two lines`)),
 
+    // Numbers with their units, as "0.035 ms": short, and of a digit in front.
+    parted: () => texts().filter(({ element, node, boxes }) => element.tagName === "TD" && boxes.length > 1 &&
+      node.data.length <= SHORT && /^[-+]?\d/.test(node.data)).map(({ name }) => `${name} is on two lines`),
+
     small: () => [...texts(), ...labels(), ...lettering()].filter((piece) => pixels(piece) < LEAST_PIXELS - 0.01)
       .map((piece) => `${piece.name}: ${pixels(piece).toFixed(1)} pixels`),
 

@@ -149,7 +149,7 @@ def test_opens_offline_and_asks_for_nothing(opened, pages, name):
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
 @pytest.mark.parametrize("name", PAGES)
 def test_can_be_read(opened, name, width):
-    assert faults(opened(name, width), "sideways", "cut", "overlapping", "torn", "small") == {}
+    assert faults(opened(name, width), "sideways", "cut", "overlapping", "torn", "parted", "small") == {}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -162,7 +162,7 @@ def test_stands_out_from_the_ground(opened, name, scheme):
 def test_prints(opened, name):
     page = opened(name, PAPER)
     page.emulate_media(media="print")
-    assert faults(page, "sideways", "cut", "overlapping", "torn", "breaking") == {}
+    assert faults(page, "sideways", "cut", "overlapping", "torn", "parted", "breaking") == {}
     printed = page.pdf(format="A4")
     assert printed.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 2  # sheets: each page is longer than one

@@ -102,7 +102,7 @@ def test_report_is_one_file_that_needs_nothing_else():
 def line(headings, cells):
     """A row of a table, as HTML."""
     rest = "".join(
-        f'<td class="number" data-label="{heading}">{cell}</td>'
+        f'<td class="number" data-label="{heading}">{cell.replace(" ", JOINED) if len(cell) <= 14 else cell}</td>'
         for heading, cell in zip(headings[1:], cells[1:], strict=True)
     )
     rest = rest.replace(" %", f"{JOINED}%").replace(" ± ", f"{JOINED}±{JOINED}")

@@ -10,6 +10,7 @@ from thinned.lab import figures
 
 JOINED = "\N{NO-BREAK SPACE}"
 LETTERS = 10  # of a word that is not broken in a column
+SHORT = 14  # letters of a number, with its unit, that is never on two lines
 BOLD = 1.15  # width of a letter of a heading, where one of a cell has 1
 GAP = 2  # letters between columns
 PHONE = 30  # letters across the screen of a small phone
@@ -60,6 +61,7 @@ figcaption { color: #555; font-size: 0.9rem; }
 }
 @page { margin: 15mm; }
 @media print {
+  th, td { padding-right: 0.7rem; }
   html { font-size: 10pt; }
   body { max-width: none; padding: 0; }
   h1, h2, h3 { break-after: avoid; }
@@ -190,7 +192,8 @@ def _width(heading: str, cells: Sequence[str], kind: str) -> int:
 def _cells(headings: Sequence[str], kinds: Sequence[str], row: Sequence[str]) -> Iterator[str]:
     yield f'<th scope="row" class="word">{_text(row[0])}</th>'
     for label, kind, text in zip(headings[1:], kinds[1:], row[1:], strict=True):
-        yield f'<td class="{kind}" data-label="{_text(label)}">{_text(text)}</td>'
+        told = text.replace(" ", JOINED) if kind == "number" and len(text) <= SHORT else text
+        yield f'<td class="{kind}" data-label="{_text(label)}">{_text(told)}</td>'
 
 
 def entries(found: dict[str, str]) -> str:
