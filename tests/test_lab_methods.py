@@ -68,6 +68,7 @@ def test_one_method_at_several_rates(tmp_path):
     settings = Settings(methods=names, hidden=(16,), seeds=(0, 1), recipe=Recipe(epochs=2, batch_size=20), threads=1)
     summary = compare.run(settings, DATA, tmp_path)
     assert tuple(row.method for row in summary.rows) == names
+    assert summary.rows[2].sentence == methods.SENTENCES["thinned"] + " Here p is 0.75."
     page = (tmp_path / summary.folder / "report.html").read_text(encoding="utf-8")
     assert "thinned:0.75" in page
     assert "0.5 of hidden units" in page

@@ -80,7 +80,8 @@ def method(name: str) -> Method:
             raise RangeError(f"`methods` must be NAME or NAME:P with a rate P in [0, 1], but got {name!r}.")
         if kind in RATELESS:
             raise RangeError(f"`methods` must give no rate to {kind}, which has none, but got {name!r}.")
-    return Method(KINDS.get(kind, kind), SENTENCES[kind], p)
+    own = "" if p is None else f" Here p is {p:g}."
+    return Method(KINDS.get(kind, kind), SENTENCES[kind] + own, p)
 
 
 def network(
