@@ -2,7 +2,6 @@
 
 import csv
 import json
-import pickle
 
 import numpy as np
 import pytest
@@ -420,48 +419,10 @@ def test_no_checkpoint(tmp_path):
             lab.predict(path)
 
 
-class Evil:
-    def __reduce__(self):
-        return print, ("run by a checkpoint",)
-
-
-@pytest.mark.parametrize(
-    "what", ["pickle", "torch", "half", "settings", "shape", "weights", "keys", "names", "twice", "mean", "std"]
-)
-def test_hostile_checkpoints_end_in_one_sentence(trained, tmp_path, what, capsys):
-    whole = (trained / "checkpoints" / "best.pt").read_bytes()
-    state = unpacked(whole, "x")
-    if what == "settings":
-        state["config"]["model"]["kind"] = "oracle"
-    elif what == "shape":
-        state["shape"]["inputs"] = [7]
-    elif what == "weights":
-        state["trainer"]["model"]["1.weight"] = 3
-    elif what == "keys":
-        del state["config"]
-    elif what == "names":
-        state["meaning"]["class_names"] = [1, 2, 3]
-    elif what == "twice":
-        state["meaning"]["class_names"] = ["lily", "lily", "rose"]
-    elif what in ("mean", "std"):
-        numbers = {"mean": torch.zeros(16), "std": torch.ones(16)}
-        numbers[what] = torch.tensor([float("nan")] * 16) if what == "mean" else torch.zeros(16)
-        state["meaning"]["input_scaling"] = numbers
-    damaged = {"pickle": pickle.dumps(Evil()), "half": whole[: len(whole) // 2]}
-    path = tmp_path / "evil.pt"
-    if what == "torch":
-        torch.save({"version": 1, "config": Evil()}, path)
-    else:
-        path.write_bytes(damaged.get(what) or packed(state))
-    with pytest.raises(DataError, match=r"must be a (whole )?checkpoint") as caught:
-        predicted(path)
-    assert str(caught.value).count("\n") == 0
-    assert "run by" not in capsys.readouterr().out
-
-
-def test_a_network_that_diverged_is_told(trained, tmp_path):
+def test_a_network_whose_outputs_are_no_numbers_is_told(trained, tmp_path):
     state = unpacked((trained / "checkpoints" / "best.pt").read_bytes(), "x")
-    state["trainer"]["model"]["1.weight"].fill_(float("nan"))
+    for name in ("1.weight", "4.weight"):
+        state["trainer"]["model"][name].fill_(1e30)
     (tmp_path / "x.pt").write_bytes(packed(state))
     with pytest.raises(DataError, match=r"must hold a network whose outputs are numbers, but some are nan or infinite"):
         predicted(tmp_path / "x.pt")

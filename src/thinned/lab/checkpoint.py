@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from thinned._errors import DataError
-from thinned.lab import records
+from thinned.lab import archive, machine, records
 
 NAME = re.compile(r"step-(\d{12})\.pt")
 BEST = "best.pt"
@@ -78,8 +78,8 @@ class Checkpoints:
         """
         found = self._steps()
         for path in reversed(found):
-            data = path.read_bytes()
             try:
+                data = read(path)
                 unpacked(data, path)
             except DataError as error:
                 say(f"{error} The one before it is taken.")
@@ -108,6 +108,27 @@ def packed(state: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
+def read(path: Path) -> bytes:
+    """Read the file of a checkpoint, once it is seen to be one.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What `unpacked` takes.
+
+    Raises:
+        DataError: it is damaged or something else.
+        RangeError: it is larger than the memory of this machine.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        archive.check(stream, path)
+        machine.check_memory(stream.seek(0, os.SEEK_END), str(path))
+        stream.seek(0)
+        return stream.read()
+
+
 def unpacked(data: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what a checkpoint holds; nothing in it is run.
 
@@ -129,12 +150,13 @@ def unpacked(data: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
         ...
         thinned._errors.DataError: a file must be a checkpoint of `thinned train`, but it is damaged or something else.
     """
+    archive.check(io.BytesIO(data), path, sums=True)
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, IndexError) as error:
+    except (RuntimeError, UnpicklingError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} must be a checkpoint of `thinned train`, but it is damaged or something else."
         ) from error
-    if not isinstance(state, dict) or state.get("version") != VERSION:
+    if not isinstance(state, dict) or type(state.get("version")) is not int or state["version"] != VERSION:
         raise DataError(f"{path} must be a checkpoint of version {VERSION} of `thinned train`, but it is not.")
     return state

@@ -16,8 +16,8 @@ import torch
 from thinned import optim
 from thinned._errors import ThinnedError
 from thinned._optional import require
-from thinned.lab import models, monitors, records
-from thinned.lab.checkpoint import Checkpoints, unpacked
+from thinned.lab import claims, models, monitors, records
+from thinned.lab.checkpoint import BEST, Checkpoints, read, unpacked
 from thinned.lab.config import Config
 from thinned.lab.distributed import Job, PeerError
 from thinned.lab.examples import SPLIT_SEED, Parts, augmentation, order
@@ -112,6 +112,23 @@ class Progress:
     validation_error: float | None = None
     seconds: float = 0.0
 
+    @classmethod
+    def read(cls, told: dict[str, Any]) -> "Progress":
+        """Read what a checkpoint holds.
+
+        Args:
+            told: numbers by their names.
+
+        Returns:
+            The same.
+
+        Raises:
+            TypeError: it is something else.
+        """
+        if not all(value is None or type(value) in (int, float) for value in told.values()):
+            raise TypeError("progress")
+        return cls(**told)
+
     def add(self, record: Record, watch: str) -> bool:
         """Take note of an epoch.
 
@@ -195,19 +212,19 @@ class Loop:
         self._steps = -(-len(self._train) // config.training.batch_size)
         self.stop = False
 
-    def restore(self) -> Outcome | None:
-        """Go to the last checkpoint; return what was found if the run is done."""
-        checkpoints = self._journal.checkpoints if self._journal else None
-        data = self._job.share(checkpoints.latest(self._display.say) if checkpoints else b"")
-        if data:
-            state = unpacked(data, self._folder)
-            self._trainer.load(state["trainer"])
-            self._progress = Progress(**state["progress"])
+    def restore(self, state: dict[str, Any] | None) -> Outcome | None:
+        """Go to the last checkpoint, if there is one; return what was found if the run is done."""
+        if state is not None:
+            with claims.whole(self._folder / "checkpoints"):
+                self._trainer.load(state["trainer"])
+                self._progress = Progress.read(state["progress"])
         done = self._folder / "summary.json"
-        told = self._job.share(done.read_bytes() if self._journal and done.exists() else b"")
+        told = self._job.share(claims.small(done) if self._journal and done.exists() else b"")
         if told:
+            with claims.whole(done):
+                found = Outcome(**json.loads(told))
             self._display.say("This run is done.")
-            return Outcome(**json.loads(told))
+            return found
         if self._journal:
             self._journal.begin(self._trainer.epochs_done)
         self._display.begin(self._config, self._parts, self._trainer.epochs_done)
@@ -294,8 +311,12 @@ class Loop:
 
     def _end(self) -> Outcome:
         """Test the best weights, once."""
-        data = self._job.share(self._journal.checkpoints.best.read_bytes() if self._journal else b"")
-        load_weights(self._trainer.model, unpacked(data, "The best checkpoint")["trainer"]["model"])
+        path = self._folder / "checkpoints" / BEST
+        with claims.whole(path):
+            data = self._job.share(read(self._journal.checkpoints.best) if self._journal else b"")
+            weights = unpacked(data, path)["trainer"]["model"]
+            claims.check_weights(self._trainer.model, weights, len(data), path)
+        load_weights(self._trainer.model, weights)
         test = measure(self._trainer.model, self._parts.test.to(self._job.device), self._job)
         progress, epochs = self._progress, self._trainer.epochs_done
         found = Outcome(

@@ -1,9 +1,12 @@
-"""How many threads a network is worth."""
+"""What a machine can do: how many threads a network is worth, and how much memory there is."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+from thinned._errors import RangeError
 
 # Multiplications in a forward pass that are worth a thread. Threads that wait for each other gain little on small
 # networks, and lose much where another process has one of the processors.
@@ -25,6 +28,29 @@ def threads_for(weights: int, rows: int) -> int:
         1
     """
     return min(torch.get_num_threads(), max(1, weights * rows // WORK))
+
+
+def check_memory(needed: int, what: str) -> None:
+    """Refuse what has no place in this machine.
+
+    Args:
+        needed: bytes.
+        what: that takes them, for a message.
+
+    Raises:
+        RangeError: the machine has less memory in all.
+
+    Examples:
+        >>> check_memory(2**20, "The network")
+    """
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not everywhere
+        return
+    if needed > there:
+        raise RangeError(
+            f"{what} must fit into the memory of this machine, {there / 2**30:.1f} GiB, but takes {needed / 2**30:.1f}."
+        )
 
 
 @contextmanager

@@ -186,8 +186,10 @@ def _scaling(told: Any) -> Scaling | None:
         return None
     mean, std = told["mean"], told["std"]
     for part in (mean, std):
-        if not isinstance(part, Tensor) or part.dtype != torch.float32 or not bool(part.isfinite().all()):
+        if not isinstance(part, Tensor) or part.dtype != torch.float32 or not part.is_contiguous():
             raise TypeError("mean and deviation")
+        if not bool(part.isfinite().all()):
+            raise ValueError("mean and deviation")
     if mean.shape != std.shape or not bool((std > 0).all()):
         raise ValueError("mean and deviation")
     return Scaling(mean.numpy(), std.numpy())

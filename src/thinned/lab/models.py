@@ -36,6 +36,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 HIDDEN = {"mlp": (1024, 1024), "convnet": (128,), "sparse": (), "transformer": (), "lstm": (128,)}  # by default
 NORMS = ("none", "batch")
 WIDEST = 2**24  # units of one layer
+DEEPEST = 1000  # layers
 KERNEL = 3  # side of a convolution's kernel
 SPARSE_STD = 0.01  # of the first weights of sparse features; the sum of a few is still small
 
@@ -95,6 +96,9 @@ class ModelSettings:
         for width in (*self.units, *self.channels, self.width, self.layers, self.heads):
             if _check.positive(width, "hidden") > WIDEST:
                 raise RangeError(f"`hidden` must be at most {WIDEST} units a layer, but got hidden={width}.")
+        for name, number in (("hidden", len(self.units)), ("channels", len(self.channels)), ("layers", self.layers)):
+            if number > DEEPEST:
+                raise RangeError(f"`{name}` must be at most {DEEPEST} layers, but got {number}.")
         if self.kind == "transformer" and (self.width % self.heads or self.units):
             raise RangeError(
                 "A transformer must have a `width` that its `heads` divide, and no `hidden` layers, but got "
@@ -146,6 +150,29 @@ def build(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> nn
                            dropped, shape)  # fmt: skip
     initialise(model, settings.initialisation, settings.activation, settings.init_scale)
     return model
+
+
+def skeleton(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> nn.Module:
+    """Build a network that has shapes, but takes no memory.
+
+    Args:
+        settings: as for `build`.
+        dropped: likewise.
+        shape: likewise.
+
+    Returns:
+        The network, on torch's meta device.
+
+    Raises:
+        RangeError, KindError: as for `build`.
+
+    Examples:
+        >>> model = skeleton(ModelSettings(hidden=(2**24, 2**24)), DropoutSettings(), Shape((64,), 10))
+        >>> sum(weight.numel() for weight in model.parameters()) > 2**48
+        True
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return build(settings, dropped, shape)
 
 
 class _Dense:

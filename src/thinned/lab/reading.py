@@ -14,11 +14,12 @@ from thinned.lab.config import Config
 from thinned.lab.costs import Cost
 from thinned.lab.loop import Outcome
 from thinned.lab.recipe import Recipe
+from thinned.lab.records import LARGEST as LARGEST_RECORDS
 from thinned.lab.records import Record
 from thinned.lab.runs import Run
 from thinned.lab.summary import summarise
 
-LARGEST = {"config.json": 2**20, "summary.json": 2**24, "records.jsonl": 2**28}  # bytes
+LARGEST = {"config.json": 2**20, "summary.json": 2**24, "records.jsonl": LARGEST_RECORDS}  # bytes
 MONITORS = ("sparsity", "dead_units", "co_adaptation")  # for each layer a number
 Made = TypeVar("Made")
 

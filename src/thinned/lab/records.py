@@ -22,6 +22,7 @@ except ImportError:  # not on Windows
 from thinned import __version__
 from thinned._errors import RangeError
 
+LARGEST = 2**28  # bytes of the records of a run
 NAME = re.compile(r"\w[\w.+-]{0,99}")
 
 
@@ -129,7 +130,12 @@ class Journal:
 
         Args:
             epoch: the last one that stays.
+
+        Raises:
+            RangeError: the file is larger than the records of any run.
         """
+        if self._path.stat().st_size > LARGEST:
+            raise RangeError(f"{self._path} must have at most {LARGEST} bytes, as a run's has, but it is larger.")
         self._file.truncate(_length(self._path.read_bytes(), epoch))
 
 

@@ -13,16 +13,13 @@ from torch import nn
 
 from thinned._errors import DataError, RangeError, ThinnedError
 from thinned.data import Dataset, standardise
-from thinned.lab import examples, machine, models, precision, records
-from thinned.lab.checkpoint import unpacked
+from thinned.lab import checkpoint, claims, examples, machine, models, precision, records
 from thinned.lab.config import Config
 from thinned.lab.distributed import Job, PeerError, peers
 from thinned.lab.examples import Parts, Shape
 from thinned.lab.loop import Display, InterruptedRunError, Journaled, Loop, Outcome, Silent, stoppable
 from thinned.lab.meaning import Meaning
 from thinned.lab.train import load_weights
-
-LARGEST_CONFIG = 2**20  # bytes
 
 
 class StorageError(ThinnedError, RuntimeError):
@@ -73,7 +70,7 @@ def start(
     job = (job or Job()).on(config.run.device)
     source = data or examples.load(config.data.name, config.data.examples)
     parts = prepared(config, source)
-    config = _with_threads(config, parts.shape)
+    config = _with_threads(config, _weights(config, parts.shape))
     folder = Path()
     if job.writes:
         folder = records.create(Path(root), name, "train")
@@ -110,6 +107,7 @@ def resume(
     parts = prepared(config, data or examples.load(config.data.name, config.data.examples))
     if examples.fingerprint(parts.train) != described["data"]["fingerprint"]:
         raise DataError(f"The data {parts.name} must be those that the run in {folder} began with, but they changed.")
+    _weights(config, parts.shape)
     return _train(config, parts, folder, job, display)
 
 
@@ -139,20 +137,20 @@ def restored(path: str | PathLike[str]) -> Restored:
         The network, and what has to be known of it.
 
     Raises:
-        DataError: it is damaged, or something else.
+        DataError: it is damaged, or something else, or claims a network that it does not hold.
     """
-    state = unpacked(Path(path).read_bytes(), path)
-    try:
-        config = Config.of(state["config"])
-        shape = Shape(**{**state["shape"], "inputs": tuple(state["shape"]["inputs"])})
+    path = Path(path)
+    with claims.whole(path):
+        data = checkpoint.read(path)
+        state = checkpoint.unpacked(data, path)
+        config, shape = claims.settings(state)
+        meaning = Meaning.read(state["meaning"], shape.outputs) if "meaning" in state else None
+        weights = state["trainer"]["model"]
+        skeleton = models.skeleton(config.model, config.dropout, shape)
+        claims.check_weights(skeleton, weights, len(data), path)
         with torch.random.fork_rng(devices=[]):
             model = models.build(config.model, config.dropout, shape)
-        load_weights(model, state["trainer"]["model"])
-        meaning = Meaning.read(state["meaning"], shape.outputs) if "meaning" in state else None
-    except ThinnedError as error:
-        raise DataError(f"{path} must be a checkpoint that this version can build, but: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise DataError(f"{path} must be a whole checkpoint of `thinned train`, but parts of it do not fit.") from error
+        load_weights(model, weights)
     return Restored(model.eval(), config, shape, meaning)
 
 
@@ -182,13 +180,16 @@ def prepared(config: Config, source: Dataset) -> Parts:
     return made
 
 
-def _with_threads(config: Config, shape: Shape) -> Config:
-    """Settle the number of threads: sums, and with them the last bits of a run, depend on it.
+def _weights(config: Config, shape: Shape) -> int:
+    """Return how many weights a network has; what does not go together, or is too large, is told before it is built."""
+    parameters = models.skeleton(config.model, config.dropout, shape).parameters()
+    counts, sizes = zip(*((part.numel(), part.nbytes) for part in parameters), strict=True)
+    machine.check_memory(2 * sum(sizes), "The network and its gradients")
+    return sum(counts)
 
-    The network is built for it, so that whatever does not go together is told before there is a folder.
-    """
-    with torch.random.fork_rng(devices=[]):
-        weights = sum(p.numel() for p in models.build(config.model, config.dropout, shape).parameters())
+
+def _with_threads(config: Config, weights: int) -> Config:
+    """Settle the number of threads: sums, and with them the last bits of a run, depend on it."""
     if config.run.threads is not None:
         return config
     threads = machine.threads_for(weights, config.training.batch_size)
@@ -215,9 +216,7 @@ def _description(config: Config, parts: Parts) -> dict[str, Any]:
 def _described(folder: Path) -> bytes:
     path = folder / "config.json"
     try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            raise DataError(f"{path} must be of a run of `thinned train`, but it is far too large.")
-        data = path.read_bytes()
+        data = claims.small(path)
         told = json.loads(data)
         if told["command"] == "train" and isinstance(told["settings"], dict) and told["data"]["fingerprint"]:
             return data
@@ -240,8 +239,15 @@ def _train(config: Config, parts: Parts, folder: Path, job: Job, display: Displa
         stack.enter_context(peers())
         stack.enter_context(_storage(folder, how))
         journal = Journaled(config, folder, stack) if job.writes else None
+        path = folder / "checkpoints"
+        data = job.share(journal.checkpoints.latest(display.say) if journal else b"")
+        state = checkpoint.unpacked(data, path) if data else None
+        if state is not None:
+            with claims.whole(path):
+                skeleton = models.skeleton(config.model, config.dropout, parts.shape)
+                claims.check_weights(skeleton, state["trainer"]["model"], len(data), path)
         loop = Loop(config, parts, folder, job, display, journal)
-        done = loop.restore()
+        done = loop.restore(state)
         if done is not None:
             return done
         with stoppable(loop, job):

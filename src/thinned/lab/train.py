@@ -22,6 +22,7 @@ from thinned.lab.recipe import Penalties, Recipe
 from thinned.nn import ConcreteDropout, kl_divergence
 
 TEST_BATCH = 1000
+COUNTS = ("epochs_done", "steps_done")
 
 
 class Trainer:
@@ -202,11 +203,19 @@ class Trainer:
 
         Args:
             state: of a trainer with the same network, recipe and seed.
+
+        Raises:
+            LookupError, TypeError, ValueError, RuntimeError: it is of another, or damaged.
         """
         load_weights(self.model, state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self.epochs_done, self.steps_done = state["epochs_done"], state["steps_done"]
-        self._seconds = state["seconds"]
+        # What an optimizer is told comes from the settings, whatever the state says.
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
+        for parameter, moments in self._optimizer.state.items():
+            if any(not _fits(moment, parameter) for moment in moments.values()):
+                raise ValueError("a moment of the optimizer is of another shape")
+        self.epochs_done, self.steps_done = (_check.sizes((state[name],), name)[0] for name in COUNTS)
+        self._seconds = float(state["seconds"])
         self._total.fill_(state["total"] if self._job.writes else 0.0)
         self._precision.load(state)
 
@@ -242,6 +251,14 @@ class Trainer:
         self._pruning.steps = self.epochs_done * steps + self.steps_done
 
 
+def _fits(moment: Any, parameter: Tensor) -> bool:
+    """Tell whether something that an optimizer keeps of a parameter is what its kernels take for granted."""
+    if not isinstance(moment, Tensor):
+        return moment is None or isinstance(moment, int | float)
+    same = moment.shape == parameter.shape and moment.dtype == parameter.dtype
+    return (same or moment.numel() == 1) and moment.untyped_storage().nbytes() >= moment.nbytes
+
+
 def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     """Give a network the weights of a checkpoint, pruned ones too.
 
@@ -249,9 +266,19 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
         model: the same network.
         weights: a state dict of it.
     """
-    if any(name.endswith("weight_mask") for name in weights):
-        _mask(model)
+    add_masks(model, weights)
     model.load_state_dict(weights)
+
+
+def add_masks(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give a network the masks that a checkpoint's weights have, if they are pruned.
+
+    Args:
+        model: the same network.
+        weights: a state dict of it.
+    """
+    if any(str(name).endswith("weight_mask") for name in weights):
+        _mask(model)
 
 
 def _mask(model: nn.Module) -> None:
