@@ -1,5 +1,6 @@
 """Settings of `thinned train`: from TOML and flags, checked, and written back."""
 
+import re
 import sys
 import types
 
@@ -9,12 +10,16 @@ except ImportError:  # before Python 3.11
     import tomli as tomllib
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from thinned._errors import KindError, MissingExtraError, RangeError
 from thinned.lab.config import Config, names, read
-from thinned_cli.train import FLAGS
+from thinned.lab.dropouts import KINDS
+from thinned_cli import tune  # noqa: F401  # a command of its own
+from thinned_cli.train import FLAGS, HEADINGS, thinned
+from thinned_cli.train import KINDS as KIND_LINES
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 
@@ -64,6 +69,26 @@ def test_flags_override_the_file(tmp_path):
 def test_every_setting_has_a_flag():
     assert sorted(setting for _, setting, _ in FLAGS) == sorted(names())
     assert len({flag for flag, _, _ in FLAGS}) == len(FLAGS)
+    assert sorted(HEADINGS) == sorted({setting.partition(".")[0] for setting in names()})
+
+
+def test_help_names_every_kind_of_dropout():
+    told = [kind for line in KIND_LINES.splitlines()[2:] for kind in line[23:].split(", ") if kind]
+    assert sorted(told) == sorted(KINDS)
+
+
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_help_has_each_flag_under_its_section(command):
+    told = CliRunner().invoke(thinned, [command, "--help"], terminal_width=100).output
+    parts = re.split(r"^(\S.*) \(\[(\w+)\] in a file\):$", told, flags=re.MULTILINE)
+    sections = {section: re.findall(r"^  (--[\w-]+)", text, re.MULTILINE)
+                for section, text in zip(parts[2::3], parts[3::3], strict=True)}  # fmt: skip
+    wanted = {}
+    for flag, setting, _ in FLAGS:
+        wanted.setdefault(setting.partition(".")[0], []).append(flag)
+    assert sections == wanted
+    assert "--help" in parts[0]
+    assert parts[0].count("SETTINGS.TOML") == 1  # how it is called, and no option
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,15 @@ Examples:
 @thinned.command(epilog=EXAMPLES)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--passes", default=100, help="Predictions with dropout on that are averaged.")
-@click.option("--data", metavar="NAME|PATH", show_default="what it was trained with", help="What to predict.")
-@click.option("--part", default="test", metavar="PART", help="Of the data: test, validation or train.")
+@click.option(
+    "--data", metavar="NAME|PATH", show_default="what it was trained with", help="Other data of the same kind."
+)
+@click.option(
+    "--part",
+    default="test",
+    metavar="PART",
+    help="test, validation or train. Of other data without a test part a fifth is test.",
+)
 @click.option("--seed", default=0, help="Of the masks.")
 @click.option(
     "--out",
@@ -36,7 +43,8 @@ def predict(
     CHECKPOINT is a file that `thinned train` left, or the folder of its run, whose best one is taken.
 
     Each example is predicted many times, each time with other units dropped. Where the passes agree the network is
-    sure; the tables say whether it is rightly so.
+    sure; the tables say whether it is rightly so. Other data need targets, and features as those of the training; they
+    are standardised and cropped as the training's were, and their classes are matched by name.
     """
     from rich.console import Console
 

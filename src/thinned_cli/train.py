@@ -14,16 +14,29 @@ Examples:
   thinned train
   thinned train settings.toml --lr 0.01 --seed 1
   thinned train --data mnist-folder --hidden 800,800 --dropout gaussian --p 0.5 --input-p 0.2
-  thinned train --data cifar-folder --model convnet --dropout spatial,block,standard --p 0.1,0.1,0.5
+  thinned train --data cifar-folder --model convnet --dropout spatial,block,standard --p 0.1,0.1,0.5 --flip --shift 4
+  thinned train --data table.csv --standardise --patience 10 --name first
   thinned train --resume runs/train-20260101-120000
   torchrun --nproc-per-node 4 -m thinned train --data mnist-folder --name four
+"""
+
+# All names in thinned.lab.dropouts.KINDS, which is not imported for a help that is only printed.
+KINDS = """\b
+Kinds of dropout, with --dropout and --input-dropout:
+  anywhere             none, torch, standard, alpha, gaussian, gaussian_noise, replacement, variational
+  all layers of mlp    batchwise
+  instead of a layer   dropconnect, sparse_variational, concrete
+  images               spatial, feature_alpha, block, cutout
+  text                 step, locked, word, embedding, weight_drop, zoneout
+  sparse features      sparse_replacement, sparse_item_replacement
+
 """
 
 # Flag, setting, help. A list takes commas; what a setting's values mean is in docs/laboratory.md.
 FLAGS = (
     ("--data", "data.name", "digits, artificial, or the path of a file or folder; its format is recognised. [digits]"),
     ("--examples", "data.examples", "Examples to train on, of artificial data."),
-    ("--validation", "data.validation", "Share of the training part that is put aside. [0.1]"),
+    ("--validation", "data.validation", "Share of the training part put aside, to find the best epoch by. [0.1]"),
     ("--standardise", "data.standardise", "Give features, and numbers to be predicted, mean 0 and deviation 1."),
     ("--flip", "data.flip", "Mirror half of the training images, others in each epoch."),
     ("--shift", "data.shift", "Move training images by up to so many pixels. [0]"),
@@ -43,9 +56,9 @@ FLAGS = (
     ("--init", "model.initialisation", "torch, glorot, he, orthogonal, uniform, normal or zero. [torch]"),
     ("--init-scale", "model.init_scale", "Half the width of uniform, standard deviation of normal."),
     ("--norm", "model.norm", "batch or none. [none]"),
-    ("--dropout", "dropout.kind", "Kind of dropout of hidden layers, one for all or one for each. [standard]"),
+    ("--dropout", "dropout.kind", "Kind of hidden layers, named below: one for all, or one for each. [standard]"),
     ("--p", "dropout.p", "Its rate, one for all or one for each. [0.5]"),
-    ("--input-dropout", "dropout.input_kind", "Kind of dropout of the input. [standard]"),
+    ("--input-dropout", "dropout.input_kind", "Kind of the input, named below. [standard]"),
     ("--input-p", "dropout.input_p", "Its rate. [0]"),
     ("--dropout-options", "dropout.options", "Further arguments of hidden dropout, as block_size=5."),
     ("--input-options", "dropout.input_options", "Further arguments of input dropout."),
@@ -81,7 +94,37 @@ FLAGS = (
     ("--tensorboard", "run.tensorboard", "Write scalars for TensorBoard."),
 )
 
+HEADINGS = {
+    "data": "Data",
+    "model": "Network",
+    "dropout": "Dropout",
+    "training": "Training",
+    "penalties": "Penalties and early stopping",
+    "run": "Run",
+}
 SWITCHES = ("--standardise", "--flip", "--tensorboard")
+
+
+class Sectioned(click.Command):
+    """A command whose help has the flags of settings under headings, by the sections that they have in a file."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the part of the help that is about options.
+
+        Args:
+            ctx: of click.
+            formatter: is written to.
+        """
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for option in self.get_params(ctx):
+            told = option.get_help_record(ctx) if isinstance(option, click.Option) else None
+            section, double, _ = (option.name or "").partition("__")
+            if told is not None:
+                heading = f"{HEADINGS[section]} ([{section}] in a file)" if double else "Options"
+                groups.setdefault(heading, []).append(told)
+        for heading, options in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(options)
 
 
 def flags_of_settings(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -99,7 +142,7 @@ def flags_of_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@thinned.command(epilog=EXAMPLES)
+@thinned.command(cls=Sectioned, epilog=KINDS + EXAMPLES)
 @click.argument("settings", required=False, type=click.Path(path_type=Path), metavar="[SETTINGS.TOML]")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="FOLDER", help="Go on with the run in this folder.")
 @click.option("--name", show_default="made of the time", help="Name of this run.")
@@ -111,8 +154,9 @@ def train(
 ) -> None:
     """Train one network: checkpoints, records, monitors.
 
-    Settings come from a TOML file, if one is given, and from flags, which go first. Ctrl-C ends a run with a
-    checkpoint. What else ends it, --resume goes on, and the weights in the end are the same, bit for bit.
+    Settings come from a TOML file, if one is given, and from flags, which go first; each run leaves its own as
+    config.toml. Ctrl-C ends a run with a checkpoint. Whatever ends it, --resume goes on, and the weights in the end are
+    the same, bit for bit.
     """
     given = {setting.replace("__", "."): value for setting, value in flags.items() if value is not None}
     if resume is not None and (settings is not None or name is not None or given):

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from thinned_cli.commands import FAILED, INTERRUPTED, WRONG, thinned
-from thinned_cli.train import flags_of_settings
+from thinned_cli.train import KINDS, Sectioned, flags_of_settings
 
 EXAMPLES = """\b
 Examples:
@@ -30,7 +30,7 @@ In settings.toml, beside the tables of thinned train:
 """
 
 
-@thinned.command(epilog=EXAMPLES)
+@thinned.command(cls=Sectioned, epilog=KINDS + EXAMPLES)
 @click.argument("settings", required=False, type=click.Path(path_type=Path), metavar="[SETTINGS.TOML]")
 @click.option(
     "--search",
