@@ -121,6 +121,34 @@ def test_a_broken_connection_is_told_in_a_sentence():
         raise RuntimeError("anything else")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status", "out", "err"),
+    [(["--help"], 0, "Usage: thinned", ""), (["info", "--foo"], 2, "", "No such option")],
+)
+@pytest.mark.parametrize("world", ["1", "2"])
+def test_a_process_of_a_job_leaves_at_once(world, arguments, status, out, err):
+    """Python's last steps can abort it, as torch's threads for gloo go on: here one of them would print a word."""
+    code = "import atexit, runpy; atexit.register(print, 'last step'); runpy.run_module('thinned', run_name='__main__')"
+    line = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(line, env={**os.environ, "WORLD_SIZE": world}, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert out in done.stdout
+    assert err in done.stderr
+    assert ("last step" in done.stdout) == (world == "1")
+
+
+def test_a_job_by_torchrun_ends_well(tmp_path):
+    settings = tmp_path / "settings.toml"
+    settings.write_text(small(training={"epochs": 1}, data={"name": "digits"}).toml(), encoding="utf-8")
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "thinned"]
+    line += ["train", str(settings), "--out", str(tmp_path), "--name", "job"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"Folder: {tmp_path / 'job'}" in done.stdout
+    assert (tmp_path / "job" / "summary.json").exists()
+
+
 def test_torchrun_survives_a_killed_process(tmp_path):
     """Two processes by torchrun; one is killed, the job ends with a message, and one process alone goes on.
 
