@@ -242,6 +242,13 @@ def test_a_missing_extra_is_told_before_the_training(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_divergence_in_the_last_step_is_told(tmp_path):
+    wild = Settings(methods=("none",), hidden=(16,), seeds=(0,), recipe=Recipe(epochs=1, batch_size=90, lr=1e45))
+    summary = compare.run(wild, DATA, tmp_path)  # one step: the loss before it is a number
+    assert summary.rows[0].diverged
+    assert lines(summary.folder)[-1]["train_loss"] is None
+
+
 # Training
 
 

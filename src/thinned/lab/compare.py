@@ -261,6 +261,8 @@ def _one_seed(
         first = epoch % len(names)
         for name in names[first:] + names[:first]:
             loss, seconds = trainers[name].epoch(train)
+            if not trainers[name].finite():
+                loss = math.nan  # it diverged in the last step, after its loss
             yield Record(name, seed, epoch + 1, loss, test_error(trainers[name].model, test), seconds)
 
 
