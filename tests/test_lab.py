@@ -136,9 +136,9 @@ def test_small_networks_take_few_threads(tmp_path, monkeypatch, width, threads):
 def test_time_is_of_training_alone(tmp_path, monkeypatch):
     def slow(model, test):
         time.sleep(0.3)
-        return train.test_error(model, test)
+        return train.measure(model, test)
 
-    monkeypatch.setattr(compare, "test_error", slow)
+    monkeypatch.setattr(compare, "measure", slow)
     settings = Settings(methods=("none",), hidden=(4,), seeds=(0,), recipe=Recipe(epochs=2, batch_size=90), threads=1)
     start = time.perf_counter()
     found = lines(compare.run(settings, DATA, tmp_path).folder)
@@ -243,7 +243,7 @@ def test_a_missing_extra_is_told_before_the_training(tmp_path, monkeypatch):
 
 
 def test_a_divergence_in_the_last_step_is_told(tmp_path):
-    wild = Settings(methods=("none",), hidden=(16,), seeds=(0,), recipe=Recipe(epochs=1, batch_size=90, lr=1e45))
+    wild = Settings(methods=("none",), hidden=(16,), seeds=(0,), recipe=Recipe(epochs=1, batch_size=90, lr=1e38))
     summary = compare.run(wild, DATA, tmp_path)  # one step: the loss before it is a number
     assert summary.rows[0].diverged
     assert lines(summary.folder)[-1]["train_loss"] is None
@@ -329,12 +329,12 @@ def test_loss_is_the_mean_over_examples():
     assert loss == pytest.approx(plain.item(), rel=1e-5)
 
 
-def test_test_error_is_measured_without_dropout(monkeypatch):
+def test_the_error_is_measured_without_dropout(monkeypatch):
     monkeypatch.setattr(train, "TEST_BATCH", 3)
     model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Dropout(0.9))
     model[0].weight.data.copy_(torch.eye(2))
     inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0]] * 4)
     targets = torch.tensor([0, 1, 0, 1, 0, 1, 1, 0])
-    assert train.test_error(model, Examples(inputs, targets)) == 2 / 8
+    assert train.measure(model, Examples(inputs, targets)).error == 2 / 8
     model[0].weight.data.fill_(math.nan)
-    assert train.test_error(model, Examples(inputs, targets)) == 1.0
+    assert train.measure(model, Examples(inputs, targets)).error == 1.0

@@ -25,7 +25,7 @@ from thinned.lab.examples import Examples
 from thinned.lab.recipe import OPTIMIZERS, Recipe
 from thinned.lab.records import Record
 from thinned.lab.summary import Summary, summarise
-from thinned.lab.train import Trainer, test_error
+from thinned.lab.train import Trainer, measure
 
 WARM_UP = 3  # steps before the clock runs
 WIDEST = 2**24  # units of one layer
@@ -261,9 +261,10 @@ def _one_seed(
         first = epoch % len(names)
         for name in names[first:] + names[:first]:
             loss, seconds = trainers[name].epoch(train)
-            if not trainers[name].finite():
-                loss = math.nan  # it diverged in the last step, after its loss
-            yield Record(name, seed, epoch + 1, loss, test_error(trainers[name].model, test), seconds)
+            tested = measure(trainers[name].model, test)
+            if not math.isfinite(tested.loss):
+                loss = math.nan  # it diverged in the last step, after that step's own loss
+            yield Record(name, seed, epoch + 1, loss, tested.error, seconds)
 
 
 def _commas(values: Sequence[object]) -> str:

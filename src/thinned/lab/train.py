@@ -47,7 +47,7 @@ class Trainer:
         >>> trainer = Trainer(lambda: nn.Linear(4, 2), Recipe(batch_size=8), seed=0)
         >>> examples = Examples(torch.ones(20, 4), torch.zeros(20, dtype=torch.int64))
         >>> loss, seconds = trainer.epoch(examples)
-        >>> test_error(trainer.model, examples)
+        >>> measure(trainer.model, examples).error
         0.0
     """
 
@@ -352,20 +352,3 @@ def measure(model: nn.Module, examples: Examples, job: Job | None = None) -> Mea
         sums += torch.stack([loss, wrong.double(), loss.new_tensor(count)])
     loss, wrong, count = job.sum(sums).tolist()
     return Measured(loss / count, (wrong / count) ** 0.5 if examples.targets.is_floating_point() else wrong / count)
-
-
-def test_error(model: nn.Module, test: Examples) -> float:
-    """Return the share of examples that a network puts in a wrong class, without dropout.
-
-    Args:
-        model: the network; left in evaluation mode.
-        test: the examples.
-
-    Returns:
-        A number in [0, 1]. An output that is nan counts as wrong.
-
-    Examples:
-        >>> test_error(nn.Identity(), Examples(torch.eye(2), torch.tensor([0, 0])))
-        0.5
-    """
-    return measure(model, test).error
