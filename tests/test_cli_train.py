@@ -143,3 +143,12 @@ def test_a_text_needs_a_network_for_texts(tmp_path, command, kind):
     assert f"`model.kind` must be lstm or transformer for a text, but got kind='{kind}'." in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not list(out.rglob("config.json"))
+
+
+@pytest.mark.parametrize("command", [["train", "--validation", "0"], ["compare", "--methods", "none", "--seeds", "1"]])
+def test_sparse_features_are_standardised_where_they_are_made_dense(tmp_path, command):
+    path = tmp_path / "x.svm"
+    path.write_text("1 1:3 4:2\n0 2:5\n" * 20, encoding="utf-8")
+    few = ["--hidden", "8", "--epochs", "1", "--threads", "1", "--out", str(tmp_path / "runs")]
+    result = CliRunner().invoke(thinned, [*command, "--data", str(path), "--standardise", *few])
+    assert result.exit_code == 0, result.output

@@ -168,7 +168,7 @@ def prepared(config: Config, source: Dataset) -> Parts:
         RangeError, KindError: as `thinned.lab.examples.parts` and `augmentation`.
     """
     if config.data.standardise:
-        source = standardise(source)
+        source = standardise(source if config.model.kind == "sparse" else source.dense())
     device = Job().on(config.run.device).device
     if config.model.kind == "lstm" and not precision.computes_lstm(config.run.precision, device):
         raise RangeError(
