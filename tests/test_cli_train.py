@@ -152,3 +152,17 @@ def test_sparse_features_are_standardised_where_they_are_made_dense(tmp_path, co
     few = ["--hidden", "8", "--epochs", "1", "--threads", "1", "--out", str(tmp_path / "runs")]
     result = CliRunner().invoke(thinned, [*command, "--data", str(path), "--standardise", *few])
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_a_single_class_is_nothing_to_learn(tmp_path, command):
+    path = tmp_path / "same.csv"
+    path.write_text("1,2,yes\n3,4,yes\n" * 10, encoding="utf-8")
+    out = tmp_path / "runs"
+    few = ["--hidden", "8", "--epochs", "1", "--threads", "1", "--out", str(out)]
+    result = CliRunner().invoke(thinned, [command, "--data", str(path), *few])
+    assert result.exit_code == 2, result.output
+    assert result.stderr == (
+        "Error: `data` must have at least two classes to learn, but the training examples of same have only 'yes'.\n"
+    )
+    assert not out.exists()

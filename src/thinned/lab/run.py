@@ -165,8 +165,9 @@ def prepared(config: Config, source: Dataset) -> Parts:
         The parts, standardised if the settings say so.
 
     Raises:
-        RangeError, KindError: as `thinned.lab.examples.parts` and `augmentation`.
+        RangeError, KindError: as `thinned.lab.examples.check_classes`, `parts` and `augmentation`.
     """
+    examples.check_classes(source)
     if config.data.standardise:
         source = standardise(source if config.model.kind == "sparse" else source.dense())
     device = Job().on(config.run.device).device
