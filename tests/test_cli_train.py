@@ -9,9 +9,11 @@ from click.testing import CliRunner
 from laboratory import DATA, Page, assert_alone, lines, small
 from rich.console import Console
 
+import thinned_cli.train
+import thinned_cli.tune  # noqa: F401, each adds its command
 from thinned.lab import display, loop, run
 from thinned.lab.distributed import PeerError
-from thinned_cli.train import thinned
+from thinned_cli.commands import thinned
 
 TINY = ["--hidden", "8", "--epochs", "2", "--threads", "1", "--device", "cpu"]
 
@@ -127,3 +129,40 @@ def test_a_bar_in_a_terminal(tmp_path):
     assert "validation loss" in seen
     assert "best: epoch" in seen
     assert isinstance(found, loop.Outcome)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "convnet"])
+@pytest.mark.parametrize("command", [["train"], ["tune", "--search", "p=0.1,0.5", "--sampler", "grid"]])
+def test_a_text_needs_a_network_for_texts(tmp_path, command, kind):
+    path = tmp_path / "text.txt"
+    path.write_text("to be or not to be, that is the question\n" * 40, encoding="utf-8")
+    out = tmp_path / "runs"
+    arguments = [*command, "--data", str(path), "--steps", "8", "--model", kind, *TINY, "--out", str(out)]
+    result = CliRunner().invoke(thinned, arguments)
+    assert result.exit_code == 2, result.output
+    assert f"`model.kind` must be lstm or transformer for a text, but got kind='{kind}'." in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not list(out.rglob("config.json"))
+
+
+@pytest.mark.parametrize("command", [["train", "--validation", "0"], ["compare", "--methods", "none", "--seeds", "1"]])
+def test_sparse_features_are_standardised_where_they_are_made_dense(tmp_path, command):
+    path = tmp_path / "x.svm"
+    path.write_text("1 1:3 4:2\n0 2:5\n" * 20, encoding="utf-8")
+    few = ["--hidden", "8", "--epochs", "1", "--threads", "1", "--out", str(tmp_path / "runs")]
+    result = CliRunner().invoke(thinned, [*command, "--data", str(path), "--standardise", *few])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_a_single_class_is_nothing_to_learn(tmp_path, command):
+    path = tmp_path / "same.csv"
+    path.write_text("1,2,yes\n3,4,yes\n" * 10, encoding="utf-8")
+    out = tmp_path / "runs"
+    few = ["--hidden", "8", "--epochs", "1", "--threads", "1", "--out", str(out)]
+    result = CliRunner().invoke(thinned, [command, "--data", str(path), *few])
+    assert result.exit_code == 2, result.output
+    assert result.stderr == (
+        "Error: `data` must have at least two classes to learn, but the training examples of same have only 'yes'.\n"
+    )
+    assert not out.exists()

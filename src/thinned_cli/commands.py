@@ -175,8 +175,9 @@ def compare(
         baseline=baseline,
         target_error=target_error,
     )
-    dataset = load(data, examples)
-    dataset = (preparation.standardise(dataset) if standardise else dataset).dense()
+    dataset = load(data, examples).dense()  # every network here takes rows of numbers
+    if standardise:
+        dataset = preparation.standardise(dataset)
     console = Console()
     with display.Progress(console, settings) as progress:
         summary = compare.run(settings, dataset, out, name, progress)

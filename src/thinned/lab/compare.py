@@ -21,7 +21,7 @@ from thinned._optional import require
 from thinned.data import Dataset
 from thinned.lab import costs, machine, methods, records, report, tables
 from thinned.lab.costs import Cost
-from thinned.lab.examples import Examples
+from thinned.lab.examples import Examples, check_classes
 from thinned.lab.recipe import OPTIMIZERS, Recipe
 from thinned.lab.records import Record
 from thinned.lab.summary import Summary, summarise
@@ -127,7 +127,7 @@ def run(
         What was found.
 
     Raises:
-        RangeError: the data have no classes, the networks do not fit in memory, or the name is taken.
+        RangeError: the data have no classes or one alone, the networks do not fit in memory, or the name is taken.
         MissingExtraError: the report cannot be drawn.
 
     Examples:
@@ -143,6 +143,7 @@ def run(
     """
     if data.task != "classification":
         raise RangeError(f"`data` must have classes to be compared, but {data.name} is for {data.task}.")
+    check_classes(data)
     require("matplotlib.figure", "lab")  # better missed now than after the training
     train, test = Examples.of(data.train), Examples.of(data.test)
     weights = _weights(train.inputs.shape[1], settings.hidden, data.classes)

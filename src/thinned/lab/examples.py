@@ -255,6 +255,29 @@ def load(name: str, examples: int | None = None) -> Dataset:
     return data.load(name)
 
 
+def check_classes(source: Dataset) -> None:
+    """Refuse to learn classes of which there is one: whatever is predicted would be right.
+
+    Args:
+        source: the data.
+
+    Raises:
+        RangeError: all examples to train on are of one class.
+
+    Examples:
+        >>> check_classes(load("digits"))
+    """
+    if source.task != "classification":
+        return
+    found = np.unique(source.train.targets)
+    if len(found) < 2:
+        shown = [repr(source.class_names[place] if source.class_names else int(place)) for place in found]
+        raise RangeError(
+            f"`data` must have at least two classes to learn, but the training examples of {source.name} have "
+            f"{'only ' + shown[0] if shown else 'none'}."
+        )
+
+
 def parts(source: Dataset, validation: float, kind: str = "mlp", steps: int = 64, crop: int = 0) -> Parts:
     """Make tensors of a data set, in the form that a network takes, and put a part of the training examples aside.
 

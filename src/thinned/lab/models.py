@@ -34,6 +34,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "linear": Linear,
 }
 HIDDEN = {"mlp": (1024, 1024), "convnet": (128,), "sparse": (), "transformer": (), "lstm": (128,)}  # by default
+TEXT = ("lstm", "transformer")  # what predicts the next word; the others have no use for ids
 NORMS = ("none", "batch")
 WIDEST = 2**24  # units of one layer
 DEEPEST = 1000  # layers
@@ -139,6 +140,8 @@ def build(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> nn
         >>> [type(layer).__name__ for layer in model]
         ['Identity', 'Linear', 'BatchNorm1d', 'Tanh', 'GaussianDropout', 'Linear']
     """
+    if shape.text and settings.kind not in TEXT:
+        raise RangeError(f"`model.kind` must be {' or '.join(TEXT)} for a text, but got kind={settings.kind!r}.")
     if dropped.batchwise and settings.kind != "mlp":
         raise RangeError(f"`dropout.kind` must not be batchwise for a {settings.kind}: it is for chains of layers.")
     makers = {"mlp": _mlp, "convnet": _convnet, "sparse": _sparse}

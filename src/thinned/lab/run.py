@@ -165,10 +165,11 @@ def prepared(config: Config, source: Dataset) -> Parts:
         The parts, standardised if the settings say so.
 
     Raises:
-        RangeError, KindError: as `thinned.lab.examples.parts` and `augmentation`.
+        RangeError, KindError: as `thinned.lab.examples.check_classes`, `parts` and `augmentation`.
     """
+    examples.check_classes(source)
     if config.data.standardise:
-        source = standardise(source)
+        source = standardise(source if config.model.kind == "sparse" else source.dense())
     device = Job().on(config.run.device).device
     if config.model.kind == "lstm" and not precision.computes_lstm(config.run.precision, device):
         raise RangeError(
