@@ -43,6 +43,12 @@ def test_named_files_exist(page):
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_table_begins_with_headings(page):
+    tables = re.findall(r"^(?:\|.*\n)+", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [made for made in tables if not re.match(r".*\n\|[\s:|-]+\|\n", made)] == []  # an empty line ends a table
+
+
 LAYER_PAGES = [*sorted((ROOT / "docs/layers").glob("*.md")), ROOT / "docs/sparse.md"]
 
 
