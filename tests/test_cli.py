@@ -17,7 +17,7 @@ from rich.console import Console
 
 import thinned_cli
 from thinned import data
-from thinned.lab import display, records
+from thinned.lab import display, records, summary, tables, terminal
 from thinned.lab.compare import Settings
 from thinned.lab.recipe import OPTIMIZERS, SCHEDULES, Recipe
 from thinned.lab.records import Record
@@ -315,6 +315,29 @@ def test_progress_in_a_terminal(capsys):
     assert any("seed 4, epoch 1: test error 12.50 %" in rest for _, rest in bars)  # drawn as it goes
     assert [method for method, _ in bars[-2:]] == ["none", "torch"]
     assert all("seed 4, epoch 2: test error 6.25 %" in rest for _, rest in bars[-2:])
+
+
+def test_the_first_column_of_a_table_is_never_cut(capsys):
+    methods = ("sparse_variational", "thinned:0.25", "thinned:0.5")
+    empty = summary.Summary("x", (), baseline="thinned:0.5", epoch=0, seeds=(), interrupted=False)
+    cells = ["10.25 ± 0.01", "0.91 (0.90 to 0.92)", "1,017.4 MB", "1,101.2 MB", "12.3 G", "0.213 ms"]
+    headings, rows = tables.cost_headings(empty), [[name, *cells] for name in methods]
+    Console(force_terminal=True, color_system=None, width=80).print(terminal.table(headings, rows))
+    lines = capsys.readouterr().out.splitlines()
+    for name in methods:
+        assert [line for line in lines if line.split()[:1] == [name]]
+    assert "…" not in "".join(lines)
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_line_is_wrapped_at_blanks_in_a_terminal_alone(capsys):
+    text = " ".join(["dropout"] * 30)
+    terminal.Bars(Console(force_terminal=True, color_system=None, width=80), "", "").say(text)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 1
+    assert {word for line in lines for word in line.split()} == {"dropout"}
+    terminal.Bars(Console(force_terminal=False, width=80), "", "").say(text)
+    assert capsys.readouterr().out == f"{text}\n"
 
 
 def test_a_log_has_at_most_ten_lines(capsys):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import pytest
@@ -12,7 +13,10 @@ from rich.console import Console
 import thinned_cli.train
 import thinned_cli.tune  # noqa: F401, each adds its command
 from thinned.lab import display, loop, run
+from thinned.lab.config import Config
 from thinned.lab.distributed import PeerError
+from thinned.lab.examples import parts
+from thinned.lab.records import Record
 from thinned_cli.commands import thinned
 
 TINY = ["--hidden", "8", "--epochs", "2", "--threads", "1", "--device", "cpu"]
@@ -115,6 +119,16 @@ def test_one_process_of_a_job_speaks(train, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     result = train(*TINY)
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "")
+
+
+def test_a_narrow_terminal_shows_bar_count_and_time(capsys):
+    record = Record("standard", 0, 1, 0.3347, 0.0, 1.5, validation_loss=0.1908, validation_error=0.0612, gap=0.0123)
+    with display.TrainProgress(Console(force_terminal=True, color_system=None, width=80)) as show:
+        show.begin(Config.of({"training": {"epochs": 10}}), parts(DATA, 0.2), 0)
+        show.epoch(record)
+    last = re.sub(r"\x1b\[[?0-9]*[A-Za-z]", "", capsys.readouterr().out).split("\r")[-1].splitlines()[0]
+    assert re.match(r"epoch 2 of 10 [━╸╺ ]{16} training loss 0.3347.*…", last)
+    assert re.search(r" (-:--:--|\d:\d\d:\d\d)$", last.rstrip())
 
 
 def test_a_bar_in_a_terminal(tmp_path):

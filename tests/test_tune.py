@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 from collections import Counter
@@ -322,6 +323,17 @@ def test_a_bar_in_a_terminal(capsys):
     assert "least validation error 0.125: " in seen
     assert "training the best again: epoch 0 of 7" in seen
     assert isinstance(Silent(), loop.Silent)
+
+
+def test_a_narrow_terminal_shows_bar_count_and_time(capsys):
+    with display.TuneProgress(Console(force_terminal=True, color_system=None, width=80)) as show:
+        show.standing(Standing(8, 1, 0, 2, 0.125, {"training.lr": 0.1, "model.hidden": "[8, 8]"}))
+    seen = re.sub(r"\x1b\[[?0-9]*[A-Za-z]", "", capsys.readouterr().out)
+    assert "None" not in seen
+    last = seen.split("\r")[-1].splitlines()[0]
+    assert re.match(
+        r"1 of 8 trials [━╸╺ ]{16} 0 pruned, 2 running.*… \d:\d\d:\d\d (-:--:--|\d:\d\d:\d\d)$", last.rstrip()
+    )
 
 
 def test_the_examples_of_help_are_commands():

@@ -15,7 +15,7 @@ from thinned.lab.examples import Parts
 from thinned.lab.loop import Outcome
 from thinned.lab.records import Record
 from thinned.lab.summary import Summary
-from thinned.lab.terminal import LINES, Bars, table
+from thinned.lab.terminal import LINES, Bars, say, table
 
 
 class Progress(Bars):
@@ -36,9 +36,8 @@ class Progress(Bars):
     def __init__(self, console: Console, settings: Settings) -> None:
         super().__init__(
             console,
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-            progress.TextColumn("seed {task.fields[seed]}, epoch {task.fields[epoch]}: {task.fields[error]}"),
+            "{task.description}",
+            "seed {task.fields[seed]}, epoch {task.fields[epoch]}: {task.fields[error]}",
         )
         self._settings = settings
         self._rounds = len(settings.seeds) * settings.recipe.epochs
@@ -96,12 +95,7 @@ class TrainProgress(Bars):
     """
 
     def __init__(self, console: Console) -> None:
-        super().__init__(
-            console,
-            progress.TextColumn("epoch {task.fields[epoch]}"),
-            progress.BarColumn(),
-            progress.TextColumn("{task.fields[told]}"),
-        )
+        super().__init__(console, "epoch {task.fields[epoch]}", "{task.fields[told]}")
         self._epochs, self._done, self._drawn = 1, 0, 0.0
         self.numbers = False  # whether numbers are predicted, and not classes
         self._task = self._bars.add_task("", total=None, epoch="-", told="")
@@ -165,7 +159,8 @@ def outcome(console: Console, found: Outcome, numbers: bool = False) -> None:
         numbers: whether numbers are predicted, and the error is the root of the mean squared error.
     """
     early = ", stopped early" if found.stopped_early else ""
-    console.print(f"{found.epochs} epochs{early}, {found.seconds:.1f} s of training; best: epoch {found.best_epoch}")
+    epochs = tables.counted(found.epochs, "epoch")
+    say(console, f"{epochs}{early}, {found.seconds:.1f} s of training; best: epoch {found.best_epoch}")
     measured = {
         "validation": (found.validation_loss, found.validation_error),
         "test": (found.test_loss, found.test_error),
@@ -201,15 +196,15 @@ def prediction(console: Console, about: Mapping[str, Any]) -> None:
         about: as `thinned.lab.predict.Predicted` has it.
     """
     data = about["data"]
-    _say(console, f"{data['examples']:,} examples of {data['name']} ({data['part']}), {about['passes']} passes")
+    say(console, f"{data['examples']:,} examples of {data['name']} ({data['part']}), {about['passes']} passes")
     if not about["drops"]:
-        _say(console, "All passes are the same: this network drops nothing.")
+        say(console, "All passes are the same: this network drops nothing.")
     console.print(table(["measure", "value"], tables.measures(about)))
     if about["task"] != "classification":
         return
-    _say(console, f"Reliability, in {len(about['reliability'])} bins of equal width:")
+    say(console, f"Reliability, in {len(about['reliability'])} bins of equal width:")
     console.print(table(tables.RELIABILITY, tables.reliability(about)))
-    _say(console, "Accuracy when the examples with the largest entropy are rejected:")
+    say(console, "Accuracy when the examples with the largest entropy are rejected:")
     console.print(table(tables.REJECTION, tables.rejection(about)))
 
 
@@ -228,8 +223,4 @@ def show(console: Console, summary: Summary, epochs: int) -> None:
     ):
         console.print(table(headings, rows))
     for text in (*tables.warnings(summary, epochs), *summary.verdicts, *tables.notes(summary)):
-        _say(console, text)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False)
+        say(console, text)

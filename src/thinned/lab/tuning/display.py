@@ -7,8 +7,8 @@ from rich.markup import escape
 from thinned.lab.config import Config
 from thinned.lab.examples import Parts
 from thinned.lab.records import Record
-from thinned.lab.tables import error_text
-from thinned.lab.terminal import LINES, Bars, table
+from thinned.lab.tables import counted, error_text
+from thinned.lab.terminal import LINES, Bars, say, table
 from thinned.lab.tuning import findings
 from thinned.lab.tuning.findings import Found, ranked, short, words
 from thinned.lab.tuning.supervisor import Standing
@@ -27,15 +27,9 @@ class TuneProgress(Bars):
     """
 
     def __init__(self, console: Console) -> None:
-        super().__init__(
-            console,
-            progress.TextColumn("{task.completed} of {task.total} trials"),
-            progress.BarColumn(),
-            progress.TextColumn("{task.fields[told]}"),
-            progress.TimeElapsedColumn(),
-        )
+        super().__init__(console, "{task.fields[trials]}", "{task.fields[told]}", progress.TimeElapsedColumn())
         self._said, self._epochs = 0, 1
-        self._task = self._bars.add_task("", total=None, told="starting workers")
+        self._task = self._bars.add_task("", total=None, trials="no trials yet", told="starting workers")
 
     def standing(self, now: Standing) -> None:
         """Show how far a study is.
@@ -46,11 +40,14 @@ class TuneProgress(Bars):
         told = f"{now.pruned} pruned, {now.running} running"
         if now.best is not None:
             told += f"; least validation error {error_text(now.best, now.numbers)}: {words(now.settings)}"
-        self._bars.update(self._task, completed=now.done, total=now.places, told=escape(told), refresh=True)
+        trials = f"{now.done} of {now.places} trials"
+        self._bars.update(
+            self._task, completed=now.done, total=now.places, trials=trials, told=escape(told), refresh=True
+        )
         tenth = LINES * now.done // now.places
         if not self._console.is_terminal and tenth > self._said:
             self._said = tenth
-            self.say(f"{now.done} of {now.places} trials done, {told}")
+            self.say(f"{trials} done, {told}")
 
     def begin(self, config: Config, parts: Parts, epoch: int) -> None:  # noqa: ARG002
         """Show that the best settings train.
@@ -87,14 +84,11 @@ def show(console: Console, found: Found) -> None:
     """
     complete = ranked([*found.rows])
     rows = [findings.cells(row, found.numbers) for row in complete[: findings.SHOWN]]
-    title = f"The best of {len(complete)} trials by validation error; {found.pruned} were pruned"
+    were = "was" if found.pruned == 1 else "were"
+    title = f"The best of {counted(len(complete), 'trial')} by validation error; {found.pruned} {were} pruned"
     console.print(table(findings.HEADINGS, rows, title=title, text="settings"))
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
     if found.importance:
         shares = ", ".join(f"{short(name)} {100 * share:.0f} %" for name, share in found.importance.items())
-        say(f"What mattered (fANOVA): {shares}")
+        say(console, f"What mattered (fANOVA): {shares}")
     for text in (*findings.problems(found), findings.verdict(found)):
-        say(text)
+        say(console, text)
