@@ -288,3 +288,15 @@ def test_names_do_not_become_markup(copied, tmp_path):
     assert text.count("&lt;script&gt;alert(&quot;x&quot;)") > 5
     assert "&amp;amp;" in text
     assert Path(found[0].folder).name == "<script>compared<"
+
+
+def test_many_intervals_miss_more_often_than_one(root):
+    found = trained(root)
+    others = []
+    for one in found[3:]:
+        tables = one.config["settings"]
+        changed = {**tables, "dropout": {**tables["dropout"], "p": 0.123}}
+        others.append(replace(one, config={**one.config, "settings": changed}))
+    said = "intervals misses in one of twenty such comparisons; some one of them more often."
+    assert said not in joined.joined(found)
+    assert f"Each of the 2 {said}" in joined.joined([*found, *others])

@@ -127,6 +127,23 @@ def test_killed_stopped_and_gone_on_with(tmp_path, data):
         search(Plan(tables(data), table, sampler="grid", pruner="none"), where)
 
 
+def test_the_last_worker_is_killed(tmp_path, data):
+    """No winner is chosen of the trials that are done by then, as the test part is looked at for one only."""
+    plan = Plan(tables(data, epochs=60), {"p": [0.1, 0.3, 0.5, 0.7]}, sampler="grid", pruner="none")
+    where, folder = Where(tmp_path, "x"), tmp_path / "x"
+    havoc = Havoc(folder / "study.db")
+    havoc.stopped = True  # no Ctrl-C
+    how = rf"Go on with: thinned tune --study x --out {tmp_path}$"
+    with pytest.raises(StudyError, match=rf"^No worker is left, and \d of 4 trials are done. {how}"):
+        search(plan, where, display=havoc)
+    assert havoc.killed
+    assert any(text.endswith("killed by SIGKILL; no worker is left here.") for text in havoc.said)
+    assert 1 <= len(rows(folder)) < 4
+    assert set(os.listdir(folder)) == {"config.json", "study.db", "trials.jsonl"}
+    found = search(None, where)
+    assert (found.complete, found.failed) == (4, ())
+
+
 def test_trials_never_see_the_test_part(data):
     config = Config.of(tables(data))
     made = worker.parts(config, examples.load(data))

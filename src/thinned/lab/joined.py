@@ -167,5 +167,6 @@ def _joined_parts(found: Joined, prefix: str) -> list[str]:
             + (f" {counted(unpaired, 'row')} without a seed of the first cannot be compared." if unpaired else ""),
             "note",
         ),
+        *(page.paragraph(sentence, "note") for sentence in tables.several_intervals(found.differences)),
         page.drawings(drawn, prefix) if drawn else "",
     ]

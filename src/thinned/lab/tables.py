@@ -1,10 +1,11 @@
 """Results as text: tables and what is said of their numbers, for a page or a terminal."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thinned.lab import paired
+from thinned.lab.paired import Difference
 from thinned.lab.summary import Row, Summary
 
 NONE = "-"  # where nothing was measured
@@ -157,10 +158,7 @@ def notes(summary: Summary) -> list[str]:
             f"Interval: Student's t for the paired differences, the method's error minus that of {summary.baseline} "
             "for the same seed; it is about other seeds on these data, not about other data."
         )
-    if intervals > 1:
-        found.append(
-            f"Each of the {intervals} intervals misses in one of twenty such comparisons; some one of them more often."
-        )
+    found += several_intervals(summary.differences)
     if summary.target_error is not None:
         found.append(
             f"Time to {100 * summary.target_error:g} %: seconds of training until the test error is that low after an "
@@ -307,3 +305,22 @@ def error_text(error: float, numbers: bool = False) -> str:
         ('1.95 %', '3.142')
     """
     return f"{error:.4g}" if numbers else f"{100 * error:.2f} %"
+
+
+def several_intervals(differences: Sequence[Difference]) -> list[str]:
+    """Return what is to be known of many intervals that is not so of one.
+
+    Args:
+        differences: those that are shown together.
+
+    Returns:
+        One sentence, or none where at most one of them has an interval.
+
+    Examples:
+        >>> several_intervals([])
+        []
+    """
+    intervals = sum(difference.low is not None for difference in differences)
+    if intervals < 2:
+        return []
+    return [f"Each of the {intervals} intervals misses in one of twenty such comparisons; some one of them more often."]

@@ -25,7 +25,7 @@ from thinned.lab.tuning import space as spaces
 from thinned.lab.tuning.findings import Found, Tried
 from thinned.lab.tuning.plan import Plan
 from thinned.lab.tuning.storage import StudyError, first, shown, url
-from thinned.lab.tuning.study import Watch, fill, opened
+from thinned.lab.tuning.study import Watch, fill, opened, unfinished
 from thinned.lab.tuning.supervisor import Display, Silent, standing, supervise
 from thinned.lab.tuning.worker import Task, parts
 
@@ -93,7 +93,7 @@ def search(
 
     Raises:
         RangeError, KindError, DataError: settings or data that cannot be used, or others than the study has.
-        StudyError: the storage cannot be used, or no trial has a result.
+        StudyError: the storage cannot be used, the workers ended too early, or no trial has a result.
         InterruptedRunError: it was stopped.
     """
     _check.positive(workers, "workers")
@@ -131,6 +131,8 @@ def search(
         _write(folder, rows)
         if stopped:
             raise InterruptedRunError(f"Stopped: {len(rows)} of {places} trials are done.")
+        if unfinished(study, places):  # a winner now would be tested, and another one once the rest is done
+            raise StudyError(f"No worker is left, and {len(rows)} of {places} trials are done.")
         return _finish(study, plan, folder, described, rows, threads, source, display)
 
 

@@ -133,6 +133,21 @@ def ended(study: Study) -> list[FrozenTrial]:
     return [by_place[place] for place in sorted(by_place)]
 
 
+def unfinished(study: Study, places: int) -> set[int]:
+    """Return the places that wait for a worker, or that one has begun.
+
+    Args:
+        study: any.
+        places: how many trials there are to be.
+
+    Returns:
+        Places without a trial that came to an end; not those that were given up.
+    """
+    begun = {place_of(trial) for trial in study.get_trials(deepcopy=False, states=OPEN)}
+    done = {place_of(trial) for trial in ended(study)}
+    return {place for place in range(places) if place in begun - done}
+
+
 def worker() -> str:
     """Return the name of this process, which no other process ever has.
 

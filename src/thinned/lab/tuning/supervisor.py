@@ -123,7 +123,7 @@ def supervise(study: Study, task: Task, places: int, workers: int, display: Disp
     with _signals() as got:
         while crew:
             for sentinel in wait([*crew], LOOK):
-                _ended(crew.pop(sentinel), display)  # type: ignore[arg-type]
+                _ended(crew.pop(sentinel), bool(crew), display)  # type: ignore[arg-type]
             if got and not told:
                 told = True
                 display.say("Stopping: the workers give back what they have begun. Ctrl-C again ends them at once.")
@@ -137,7 +137,7 @@ def supervise(study: Study, task: Task, places: int, workers: int, display: Disp
     return bool(got)
 
 
-def _ended(worker: _Worker, display: Display) -> None:
+def _ended(worker: _Worker, others: bool, display: Display) -> None:
     process = worker.process
     process.join()
     try:
@@ -150,7 +150,8 @@ def _ended(worker: _Worker, display: Display) -> None:
         display.say(f"{process.name.capitalize()} ended: {said}")
     elif code:
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-        display.say(f"{process.name.capitalize()} was {how}; another worker takes over its trial.")
+        then = "another worker takes over its trial" if others else "no worker is left here"
+        display.say(f"{process.name.capitalize()} was {how}; {then}.")
 
 
 @contextmanager
