@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from laboratory import Page, assert_alone, small
 
-from thinned.lab import run
+from thinned.lab import display, run
 from thinned_cli import predict, report
 from thinned_cli.commands import thinned
 
@@ -22,6 +22,15 @@ def root(tmp_path_factory):
 
 def call(*arguments):
     return CliRunner().invoke(thinned, list(map(str, arguments)))
+
+
+def test_a_prediction_is_written_before_its_tables(root, tmp_path, monkeypatch):
+    def broken(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(display, "prediction", broken)
+    call("predict", root / "run-0", "--passes", 2, "--out", tmp_path / "p.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.csv", "p.csv.html", "p.csv.json"]
 
 
 def test_predict(root, tmp_path):

@@ -56,11 +56,12 @@ def predict(
     console = Console(stderr=True)
     with display.passes(console) as progress:
         found = lab.predict(checkpoint, passes, seed, data=dataset, part=part, progress=progress)
+    if path is not None:  # before anything is printed: whoever reads that may stop reading, as `head` does
+        beside, page = found.write(path), path.with_name(f"{path.name}.html")
+        records.write_text(page, report.prediction(found.about))
     if as_json:
         click.echo(records.json_text(found.about), nl=False)
     else:
         display.prediction(Console(), found.about)
     if path is not None:
-        beside, page = found.write(path), path.with_name(f"{path.name}.html")
-        records.write_text(page, report.prediction(found.about))
         click.echo(f"Table: {path}\nJSON: {beside}\nReport: {page}", err=as_json)
