@@ -205,3 +205,20 @@ def test_known_data_are_downloaded_to_train_on(train, monkeypatch):
     result = train("--data", "mnist", *TINY)
     assert result.exit_code == 0, result.output
     assert "Downloaded train-images, 1.0 MiB." in result.output
+
+
+def test_a_run_goes_on_from_another_folder(train, tmp_path, monkeypatch):
+    path = tmp_path / "t.csv"
+    path.write_text("1,2,yes\n3,4,no\n" * 10, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    result = train("--data", "t.csv", *TINY, "--name", "x")
+    assert result.exit_code == 0, result.output
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert train("--resume", str(tmp_path / "x")).exit_code == 0
+    path.unlink()
+    result = train("--resume", str(tmp_path / "x"))
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"Error: The run in {tmp_path / 'x'} must have its data in {path} to go on, but there is none; put it back.\n"
+    )

@@ -13,7 +13,7 @@ from typing import Any
 from thinned import _check
 from thinned._errors import KindError, RangeError
 from thinned._optional import require
-from thinned.data import Dataset
+from thinned.data import NAMES, Dataset
 from thinned.lab import examples
 from thinned.lab.dropouts import DropoutSettings
 from thinned.lab.models import ModelSettings
@@ -74,6 +74,24 @@ class DataSettings:
         for name in ("shift", "crop"):
             if getattr(self, name):
                 _check.positive(getattr(self, name), name)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files or folders that are read, but for data that have a name."""
+        return tuple(path for path in (self.name, self.test) if path is not None and path not in NAMES)
+
+    def absolute(self) -> "DataSettings":
+        """Return the same settings for whoever is in another folder.
+
+        Returns:
+            New settings, with whole paths.
+
+        Examples:
+            >>> DataSettings("digits").absolute().name, os.path.isabs(DataSettings("wine.csv").absolute().name)
+            ('digits', True)
+        """
+        whole = {path: os.path.abspath(path) for path in self.paths}
+        return replace(self, name=whole.get(self.name, self.name), test=self.test and whole.get(self.test, self.test))
 
     def load(self, say: Callable[[str], None] | None = None) -> Dataset:
         """Load what the settings name.

@@ -1,6 +1,7 @@
 """One run of training: from settings to a folder with records, checkpoints and a summary; and on after an interrupt."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -69,6 +70,8 @@ def start(
     """
     job = (job or Job()).on(config.run.device)
     display = display or Silent()
+    if data is None:
+        config = replace(config, data=config.data.absolute())
     source = data or config.data.load(display.say)
     parts = prepared(config, source)
     config = _with_threads(config, _weights(config, parts.shape))
@@ -105,6 +108,11 @@ def resume(
     described = json.loads(job.share(_described(folder) if job.writes else b""))
     config = Config.of(described["settings"])
     job = job.on(config.run.device)
+    for path in config.data.paths if data is None else ():
+        if not os.path.exists(path):
+            raise DataError(
+                f"The run in {folder} must have its data in {path} to go on, but there is none; put it back."
+            )
     parts = prepared(config, data or config.data.load(display.say))
     if examples.fingerprint(parts.train) != described["data"]["fingerprint"]:
         raise DataError(f"The data {parts.name} must be those that the run in {folder} began with, but they changed.")
