@@ -180,3 +180,59 @@ def test_a_single_class_is_nothing_to_learn(tmp_path, command):
         "Error: `data` must have at least two classes to learn, but the training examples of same have only 'yes'.\n"
     )
     assert not out.exists()
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_any_column_of_a_table_can_be_the_target(tmp_path, command):
+    path, test = tmp_path / "t.csv", tmp_path / "other.csv"
+    rows = "kind,id,size,age\n" + "rose,a,1,2\nlily,b,3,4.5\n" * 10
+    path.write_text(rows, encoding="utf-8")
+    test.write_text(rows, encoding="utf-8")
+    few = ["--hidden", "8", "--epochs", "1", "--threads", "1", "--out", str(tmp_path / "runs"), "--name", "x"]
+    few = [*few, "--methods", "none", "--seeds", "1"] if command == "compare" else few
+    chosen = ["--target", "kind", "--drop", "1", "--task", "classification", "--test", str(test)]
+    result = CliRunner().invoke(thinned, [command, "--data", str(path), *chosen, *few])
+    assert result.exit_code == 0, result.output
+    told = json.loads((tmp_path / "runs" / "x" / "config.json").read_text(encoding="utf-8"))["data"]
+    assert told["test"] == 20
+    for arguments, sentence in (
+        (["--data", "digits", "--target", "kind"], "Options of digits must be left out, but got target='kind'."),
+        (
+            ["--data", str(path), "--target", "9"],
+            f"`target` must be one of the 4 columns of {path}, named kind, id, si",
+        ),
+        (["--data", str(path), "--target", "kind"], "leave the column out (`drop`), or take it for the target (`ta"),
+    ):
+        result = CliRunner().invoke(thinned, [command, *arguments, *few[:-2]])
+        assert result.exit_code == 2, result.output
+        assert sentence in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_known_data_are_downloaded_to_train_on(train, monkeypatch):
+    def load(name, *, download, on_progress):
+        assert (name, download) == ("mnist", True)
+        on_progress("train-images", 2**20, 2**20)
+        return DATA
+
+    monkeypatch.setattr("thinned.data.load", load)
+    result = train("--data", "mnist", *TINY)
+    assert result.exit_code == 0, result.output
+    assert "Downloaded train-images, 1.0 MiB." in result.output
+
+
+def test_a_run_goes_on_from_another_folder(train, tmp_path, monkeypatch):
+    path = tmp_path / "t.csv"
+    path.write_text("1,2,yes\n3,4,no\n" * 10, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    result = train("--data", "t.csv", *TINY, "--name", "x")
+    assert result.exit_code == 0, result.output
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert train("--resume", str(tmp_path / "x")).exit_code == 0
+    path.unlink()
+    result = train("--resume", str(tmp_path / "x"))
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"Error: The run in {tmp_path / 'x'} must have its data in {path} to go on, but there is none; put it back.\n"
+    )

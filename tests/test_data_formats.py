@@ -500,7 +500,7 @@ TABLES = {
     "words": (
         "1,x,2\n3,y,4\n",
         {},
-        r"must hold finite numbers, but line 1 has 'x'; .* leave the column out with `drop`",
+        r"must hold finite numbers, but line 1 has 'x'; .* leave the column out \(`drop`\), or",
     ),
     "ragged": (
         "1,2\n3,4,5\n",

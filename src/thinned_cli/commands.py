@@ -67,7 +67,7 @@ Examples:
   thinned compare --data mnist-folder --hidden 800,800 --batch-size 100
   thinned compare --data mnist --hidden 800,800 --epochs 10
   thinned compare --seeds 10 --baseline none --target-error 0.03
-  thinned compare --data table.csv --standardise
+  thinned compare --data table.csv --standardise --target kind --drop id
   thinned compare --data artificial --examples 10000 --hidden 1000,1000,1000 --input-p 0.5
   thinned compare --methods torch,batchwise --groups 10 --units slice --optimizer adamw
   thinned compare --methods none,thinned:0.2,thinned:0.5,gaussian:0.5,dropconnect,concrete --seeds 5
@@ -89,6 +89,10 @@ Graham et al. on MNIST, in 40 epochs:
 @click.option(
     "--examples", type=int, show_default="100000", help="Examples to train on, of artificial data; a tenth to test on."
 )
+@click.option("--test", metavar="PATH", show_default="what the data have, or a part put aside", help="File to test on.")
+@click.option("--task", metavar="NAME", show_default="by the targets", help="classification, or regression.")
+@click.option("--target", metavar="COLUMN", show_default="the last", help="Name or number of a table's target.")
+@click.option("--drop", metavar="COLUMNS", help="Names or numbers of a table's columns to leave out, with commas.")
 @click.option("--standardise", is_flag=True, help="Give features mean 0 and deviation 1, as tables need it.")
 @click.option(
     "--methods",
@@ -135,6 +139,10 @@ def compare(
     *,
     data: str,
     examples: int | None,
+    test: str | None,
+    task: str | None,
+    target: str | None,
+    drop: str | None,
     standardise: bool,
     methods: str,
     hidden: str,
@@ -175,7 +183,8 @@ def compare(
         baseline=baseline,
         target_error=target_error,
     )
-    dataset = load(data, examples).dense()  # every network here takes rows of numbers
+    dataset = load(data, examples=examples, test=test, task=task, target=target, drop=drop)
+    dataset = dataset.dense()  # every network here takes rows of numbers
     if standardise:
         dataset = preparation.standardise(dataset)
     console = Console()
@@ -233,29 +242,20 @@ def info() -> None:
         click.echo(f"{key:<{width}}  {value}")
 
 
-def load(name: str, examples: int | None = None) -> "Dataset":
-    """Load data by what an option says, and tell of downloads.
+def load(name: str, **options: Any) -> "Dataset":
+    """Load data by what options say, and tell of downloads.
 
     Args:
         name: of the data, or a path.
-        examples: to train on, of artificial data alone.
+        **options: the settings of the same names, as texts; those that are None are left out.
 
     Returns:
         The data.
     """
-    from thinned import data
-    from thinned._errors import RangeError
+    from thinned.lab.config import read
 
-    if examples is not None:
-        if name != "artificial":
-            raise RangeError(f"`examples` must be left out except for artificial data, but got examples={examples}.")
-        return data.artificial.make(examples)
-
-    def tell(file: str, done: int, size: int) -> None:
-        if done == size:
-            click.echo(f"Downloaded {file}, {size / 2**20:.1f} MiB.", err=True)
-
-    return data.load(name, download=name in data.download.SOURCES, on_progress=tell)
+    given = {f"data.{option}": value for option, value in {"name": name, **options}.items()}
+    return read(None, given).data.load(lambda text: click.echo(text, err=True))
 
 
 def _integers(text: str, name: str) -> tuple[int, ...]:

@@ -34,8 +34,16 @@ Kinds of dropout, with --dropout and --input-dropout:
 
 # Flag, setting, help. A list takes commas; what a setting's values mean is in docs/laboratory.md.
 FLAGS = (
-    ("--data", "data.name", "digits, artificial, or the path of a file or folder; its format is recognised. [digits]"),
+    (
+        "--data",
+        "data.name",
+        "digits, artificial, mnist, fashion-mnist, or the path of a file or folder; its format is recognised. [digits]",
+    ),
     ("--examples", "data.examples", "Examples to train on, of artificial data."),
+    ("--test", "data.test", "Path of the file to test on. [what the data have, or a part put aside]"),
+    ("--task", "data.task", "classification or regression. [by the targets]"),
+    ("--target", "data.target", "Column of a table to predict: its name or number. [the last]"),
+    ("--drop", "data.drop", "Columns of a table to leave out: names or numbers."),
     ("--validation", "data.validation", "Share of the training part put aside, to find the best epoch by. [0.1]"),
     ("--standardise", "data.standardise", "Give features, and numbers to be predicted, mean 0 and deviation 1."),
     ("--flip", "data.flip", "Mirror half of the training images, others in each epoch."),

@@ -256,7 +256,7 @@ def _numbers(path: Path, line: int, cells: Sequence[str], out: "array[float]") -
         wrong = next((cell for cell in cells if NUMBER.fullmatch(cell) is None), "too large for float32")
         raise DataError(
             f"{path} must hold finite numbers, but line {line} has {wrong[:40]!r}; fill it in, leave the line out, or "
-            "leave the column out with `drop`."
+            "leave the column out (`drop`), or take it for the target (`target`)."
         )
 
 

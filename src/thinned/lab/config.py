@@ -5,7 +5,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 from thinned import _check
 from thinned._errors import KindError, RangeError
 from thinned._optional import require
+from thinned.data import NAMES, Dataset
+from thinned.lab import examples
 from thinned.lab.dropouts import DropoutSettings
 from thinned.lab.models import ModelSettings
 from thinned.lab.precision import PRECISIONS
@@ -30,6 +32,10 @@ class DataSettings:
     Attributes:
         name: a name that `thinned.data` makes, or a path that it reads.
         examples: to train on, of artificial data alone; None for as many as it has by default.
+        test: path of the file to test on; None for the part that the data have, or one that is put aside.
+        task: ``"classification"`` or ``"regression"``; None to choose by the targets.
+        target: of a table: name of the target's column, or its number, from the end if negative; None for the last.
+        drop: of a table: names or numbers of columns to leave out.
         validation: share of the training part that is put aside, to stop early and to find the best epoch.
         standardise: whether features, and the numbers of a regression, get mean 0 and standard deviation 1, by those of
             the training part.
@@ -48,6 +54,10 @@ class DataSettings:
 
     name: str = "digits"
     examples: int | None = None
+    test: str | None = None
+    task: str | None = None
+    target: int | str | None = None
+    drop: tuple[int | str, ...] = ()
     validation: float = 0.1
     standardise: bool = False
     steps: int = 64
@@ -64,6 +74,40 @@ class DataSettings:
         for name in ("shift", "crop"):
             if getattr(self, name):
                 _check.positive(getattr(self, name), name)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files or folders that are read, but for data that have a name."""
+        return tuple(path for path in (self.name, self.test) if path is not None and path not in NAMES)
+
+    def absolute(self) -> "DataSettings":
+        """Return the same settings for whoever is in another folder.
+
+        Returns:
+            New settings, with whole paths.
+
+        Examples:
+            >>> DataSettings("digits").absolute().name, os.path.isabs(DataSettings("wine.csv").absolute().name)
+            ('digits', True)
+        """
+        whole = {path: os.path.abspath(path) for path in self.paths}
+        return replace(self, name=whole.get(self.name, self.name), test=self.test and whole.get(self.test, self.test))
+
+    def load(self, say: Callable[[str], None] | None = None) -> Dataset:
+        """Load what the settings name.
+
+        Args:
+            say: called with a sentence for each file that was downloaded.
+
+        Returns:
+            The data set, as `thinned.lab.examples.load` gives it.
+
+        Raises:
+            RangeError, DataError: as there.
+        """
+        return examples.load(
+            self.name, self.examples, test=self.test, task=self.task, target=self.target, drop=self.drop, say=say
+        )
 
 
 @dataclass(frozen=True)
@@ -372,7 +416,8 @@ def _parsed_text(kind: Any, name: str, text: str) -> Any:
             try:
                 return option(text)
             except ValueError:
-                raise KindError(f"`{name}` must be {_words(kind)}, but got {name}={text!r}.") from None
+                if str not in options:
+                    raise KindError(f"`{name}` must be {_words(kind)}, but got {name}={text!r}.") from None
     return text
 
 

@@ -5,7 +5,7 @@ This is the one place of the laboratory that knows what `thinned.data` returns.
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -230,29 +230,54 @@ class Parts:
         return Examples(middle.reshape(len(whole), *self.shape.inputs).contiguous(), whole.targets)
 
 
-def load(name: str, examples: int | None = None) -> Dataset:
-    """Load a data set by its name, or read what is at a path.
+def load(
+    name: str,
+    examples: int | None = None,
+    *,
+    test: str | None = None,
+    task: str | None = None,
+    target: int | str | None = None,
+    drop: Sequence[int | str] = (),
+    say: Callable[[str], None] | None = None,
+) -> Dataset:
+    """Load a data set by its name, downloaded if need be, or read what is at a path.
 
     Args:
         name: a name that `thinned.data` makes, or a path that it reads.
         examples: to train on, of artificial data alone.
+        test: path of the file to test on.
+        task: ``"classification"`` or ``"regression"``; None to choose by the targets.
+        target: of a table: name or number of the target's column; None for the last.
+        drop: of a table: names or numbers of columns to leave out.
+        say: called with a sentence for each file that was downloaded.
 
     Returns:
         The data set.
 
     Raises:
         RangeError: `examples` for other data.
-        DataError: there are no such data, or they are damaged.
+        DataError: there are no such data, or they are damaged, or their format takes no such option.
 
     Examples:
         >>> load("digits").classes
         10
     """
-    if examples is not None:
-        if name != "artificial":
-            raise RangeError(f"`examples` must be left out except for artificial data, but got examples={examples}.")
-        return data.artificial.make(examples)
-    return data.load(name)
+    if examples is not None and name != "artificial":
+        raise RangeError(f"`examples` must be left out except for artificial data, but got examples={examples}.")
+    given: dict[str, Any] = {
+        "examples": examples,
+        "test": test,
+        "task": task,
+        "target": target,
+        "drop": list(drop) or None,
+    }
+    options: dict[str, Any] = {option: value for option, value in given.items() if value is not None}
+
+    def tell(file: str, done: int, size: int) -> None:
+        if say is not None and done == size:
+            say(f"Downloaded {file}, {size / 2**20:.1f} MiB.")
+
+    return data.load(name, download=name in data.download.SOURCES, on_progress=tell, **options)
 
 
 def check_classes(source: Dataset) -> None:

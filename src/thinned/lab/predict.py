@@ -225,7 +225,7 @@ def _parts(file: Path, config: Config, other: Dataset | None, meaning: Meaning |
 
 def _own(settings: DataSettings) -> Dataset:
     try:
-        return examples.load(settings.name, settings.examples)
+        return settings.load()
     except DataError as error:
         raise DataError(f"{error} The network was trained on them; other data can be named with --data.") from error
 

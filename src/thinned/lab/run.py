@@ -1,6 +1,7 @@
 """One run of training: from settings to a folder with records, checkpoints and a summary; and on after an interrupt."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -68,7 +69,10 @@ def start(
         (1, 1)
     """
     job = (job or Job()).on(config.run.device)
-    source = data or examples.load(config.data.name, config.data.examples)
+    display = display or Silent()
+    if data is None:
+        config = replace(config, data=config.data.absolute())
+    source = data or config.data.load(display.say)
     parts = prepared(config, source)
     config = _with_threads(config, _weights(config, parts.shape))
     folder = Path()
@@ -77,7 +81,7 @@ def start(
         with _storage(folder, ""):
             records.write_text(folder / "config.toml", config.toml())
             records.write_json(folder / "config.json", _description(config, parts))
-    return _train(config, parts, folder, job, display or Silent())
+    return _train(config, parts, folder, job, display)
 
 
 def resume(
@@ -104,7 +108,12 @@ def resume(
     described = json.loads(job.share(_described(folder) if job.writes else b""))
     config = Config.of(described["settings"])
     job = job.on(config.run.device)
-    parts = prepared(config, data or examples.load(config.data.name, config.data.examples))
+    for path in config.data.paths if data is None else ():
+        if not os.path.exists(path):
+            raise DataError(
+                f"The run in {folder} must have its data in {path} to go on, but there is none; put it back."
+            )
+    parts = prepared(config, data or config.data.load(display.say))
     if examples.fingerprint(parts.train) != described["data"]["fingerprint"]:
         raise DataError(f"The data {parts.name} must be those that the run in {folder} began with, but they changed.")
     _weights(config, parts.shape)

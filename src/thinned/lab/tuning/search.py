@@ -178,7 +178,7 @@ def _checked(plan: Plan, config: Config) -> Dataset:
     if not config.data.validation:
         raise RangeError("`data.validation` must be above 0, as trials are judged by it, but got validation=0.")
     Job().on(config.run.device)
-    source = examples.load(config.data.name, config.data.examples)
+    source = config.data.load()
     shapes: dict[str, Shape] = {}  # by the kind of network
     built: set[str] = set()
 

@@ -16,7 +16,7 @@ from optuna.trial import Trial
 
 from thinned._errors import ThinnedError
 from thinned.data import Dataset
-from thinned.lab import examples, machine, run
+from thinned.lab import machine, run
 from thinned.lab.config import Config
 from thinned.lab.distributed import Job
 from thinned.lab.examples import Parts
@@ -79,7 +79,7 @@ def _work(task: Task, stopped: Callable[[], bool]) -> None:
     study = opened(task.storage, task.name, plan, config.training.epochs)
     if study is None:
         raise StudyError(f"The study {task.name} must be there while it is worked on, but it is gone.")
-    trial = TrialRun(plan, examples.load(config.data.name, config.data.examples), study, stopped)
+    trial = TrialRun(plan, config.data.load(), study, stopped)
     with machine.threads(task.threads):
         while not stopped():
             if study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
