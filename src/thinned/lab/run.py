@@ -70,9 +70,9 @@ def start(
     """
     job = (job or Job()).on(config.run.device)
     display = display or Silent()
-    if data is None:
-        config = replace(config, data=config.data.absolute())
     source = data or config.data.load(display.say)
+    if data is None:
+        config = replace(config, data=config.data.absolute())  # only now: a misspelt name is told as it was given
     parts = prepared(config, source)
     config = _with_threads(config, _weights(config, parts.shape))
     folder = Path()
