@@ -21,15 +21,15 @@ from thinned._optional import require
 from thinned.data import Dataset
 from thinned.lab import costs, machine, methods, records, report, tables
 from thinned.lab.costs import Cost
+from thinned.lab.dropouts import UNITS
 from thinned.lab.examples import Examples, check_classes
+from thinned.lab.models import WIDEST
 from thinned.lab.recipe import OPTIMIZERS, Recipe
 from thinned.lab.records import Record
 from thinned.lab.summary import Summary, summarise
 from thinned.lab.train import Trainer, measure
 
 WARM_UP = 3  # steps before the clock runs
-WIDEST = 2**24  # units of one layer
-UNITS = ("random", "slice")
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _check_memory(settings: Settings, weights: int) -> None:
     """Refuse networks that the machine cannot hold, before the system ends the process for it."""
     states = 2 if OPTIMIZERS[settings.recipe.optimizer].adaptive else 1
     needed = 4 * (2 + states) * weights * len(settings.methods)  # float32; each weight has a gradient
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    there = machine.memory()
     if needed > there:
         raise RangeError(
             f"`hidden` must give networks that fit in memory, but hidden={_commas(settings.hidden)} takes "

@@ -1,5 +1,6 @@
 """What a machine can do: how many threads a network is worth, and how much memory there is."""
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,22 @@ def threads_for(weights: int, rows: int) -> int:
     return min(torch.get_num_threads(), max(1, weights * rows // WORK))
 
 
+def memory() -> float:
+    """Return how much memory the machine has.
+
+    Returns:
+        Bytes; infinity where the system does not say.
+
+    Examples:
+        >>> memory() > 2**20
+        True
+    """
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not everywhere
+        return math.inf
+
+
 def check_memory(needed: int, what: str) -> None:
     """Refuse what has no place in this machine.
 
@@ -43,10 +60,7 @@ def check_memory(needed: int, what: str) -> None:
     Examples:
         >>> check_memory(2**20, "The network")
     """
-    try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not everywhere
-        return
+    there = memory()
     if needed > there:
         raise RangeError(
             f"{what} must fit into the memory of this machine, {there / 2**30:.1f} GiB, but takes {needed / 2**30:.1f}."
