@@ -12,7 +12,7 @@ def main() -> None:
     if missing:
         print(f"The command line needs {', '.join(missing)}; run: pip install 'thinned[lab]'.", file=sys.stderr)
         sys.exit(2)
-    from thinned_cli import predict, report, train, tune  # noqa: F401, each adds its command
+    from thinned_cli import compare, predict, report, train, tune  # noqa: F401, each adds its command
     from thinned_cli.commands import thinned
 
     thinned(prog_name="thinned")

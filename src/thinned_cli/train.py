@@ -1,7 +1,7 @@
 """The command `thinned train`."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,19 +135,40 @@ class Sectioned(click.Command):
                 formatter.write_dl(options)
 
 
-def flags_of_settings(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command a flag for each setting.
+def flags_of_settings(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what gives a command a flag for each setting.
 
     Args:
-        command: takes them by the settings' names, with two underscores for the dot.
+        *left_out: settings without a flag.
 
     Returns:
-        The command.
+        A decorator. The command takes the settings by their names, with two underscores for the dot; see `given`.
     """
-    for flag, setting, text in reversed(FLAGS):
-        kind = {"is_flag": True, "default": None} if flag in SWITCHES else {"metavar": "VALUE"}
-        command = click.option(flag, setting.replace(".", "__"), help=text, show_default=False, **kind)(command)
-    return command
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for flag, setting, text in reversed(FLAGS):
+            if setting not in left_out:
+                kind = {"is_flag": True, "default": None} if flag in SWITCHES else {"metavar": "VALUE"}
+                command = click.option(flag, setting.replace(".", "__"), help=text, show_default=False, **kind)(command)
+        return command
+
+    return decorate
+
+
+def given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags of settings that were given.
+
+    Args:
+        flags: all of them, by the names that a command takes them by.
+
+    Returns:
+        Texts by the dotted names of settings.
+
+    Examples:
+        >>> given({"training__lr": "0.1", "run__seed": None})
+        {'training.lr': '0.1'}
+    """
+    return {setting.replace("__", "."): value for setting, value in flags.items() if value is not None}
 
 
 @thinned.command(cls=Sectioned, epilog=KINDS + EXAMPLES)
@@ -156,7 +177,7 @@ def flags_of_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--name", show_default="made of the time", help="Name of this run.")
 @click.option("--out", default="runs", type=click.Path(path_type=Path), help="Folder of all runs.")
 @click.option("--quiet", is_flag=True, help="Show nothing but what was found, as one JSON object.")
-@flags_of_settings
+@flags_of_settings()
 def train(
     *, settings: Path | None, resume: Path | None, name: str | None, out: Path, quiet: bool, **flags: Any
 ) -> None:
@@ -166,8 +187,8 @@ def train(
     config.toml. Ctrl-C ends a run with a checkpoint. Whatever ends it, --resume goes on, and the weights in the end are
     the same, bit for bit.
     """
-    given = {setting.replace("__", "."): value for setting, value in flags.items() if value is not None}
-    if resume is not None and (settings is not None or name is not None or given):
+    told = given(flags)
+    if resume is not None and (settings is not None or name is not None or told):
         raise click.UsageError("--resume takes the settings that the run was started with; leave all others out.")
     import json
     from dataclasses import asdict
@@ -183,7 +204,7 @@ def train(
     first = os.environ.get("RANK", "0") == "0"
     console = Console(quiet=quiet or not first)
     try:
-        config = None if resume is not None else read(settings, given)
+        config = None if resume is not None else read(settings, told)
         with job() as processes, display.TrainProgress(console) as progress:
             if config is None:
                 found = run.resume(resume or "", job=processes, display=progress)

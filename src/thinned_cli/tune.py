@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from thinned_cli.commands import FAILED, INTERRUPTED, WRONG, thinned
-from thinned_cli.train import KINDS, Sectioned, flags_of_settings
+from thinned_cli.train import KINDS, Sectioned, flags_of_settings, given
 
 EXAMPLES = """\b
 Examples:
@@ -53,7 +53,7 @@ In settings.toml, beside the tables of thinned train:
 @click.option("--release", is_flag=True, help="Take over trials that other machines left running.")
 @click.option("--out", default="runs", type=click.Path(path_type=Path), help="Folder of all runs.")
 @click.option("--quiet", is_flag=True, help="Show nothing but what was found, as one JSON object.")
-@flags_of_settings
+@flags_of_settings()
 def tune(
     *,
     settings: Path | None,
@@ -74,7 +74,6 @@ def tune(
     What stays the same comes from a TOML file and flags, as for thinned train; what is searched from its table
     [tune.space] and from --search. A study goes on where it was stopped, however that was: give its name again.
     """
-    given = {setting.replace("__", "."): value for setting, value in flags.items() if value is not None}
     import json
     from dataclasses import asdict
 
@@ -92,7 +91,7 @@ def tune(
 
     console = Console(quiet=quiet)
     try:
-        plan, trials = request(settings, given, search, trials=trials, sampler=sampler, pruner=pruner)
+        plan, trials = request(settings, given(flags), search, trials=trials, sampler=sampler, pruner=pruner)
         where = Where(out, study, storage)
         with display.TuneProgress(console) as progress:
             found = find(plan, where, trials=trials, workers=workers, release=release, display=progress)

@@ -89,6 +89,12 @@ class Checkpoints:
             raise DataError(f"{self._folder} must have a checkpoint that can be read, but all of them are damaged.")
         return b""
 
+    def clear(self) -> None:
+        """Remove all checkpoints, and their folder."""
+        for path in [*self._steps(), self.best]:
+            path.unlink(missing_ok=True)
+        self._folder.rmdir()
+
     def _steps(self) -> list[Path]:
         """All checkpoints but the best, the oldest first."""
         return sorted(path for path in self._folder.iterdir() if NAME.fullmatch(path.name))

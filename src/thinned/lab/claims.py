@@ -74,15 +74,13 @@ def check_weights(model: nn.Module, weights: Any, size: int, path: str | os.Path
     """Refuse weights that are not a network's, or are no numbers.
 
     Args:
-        model: the network; one on torch's meta device takes no memory. If the weights are pruned, it gets masks.
-        weights: what a checkpoint holds as its state dict.
-        size: bytes of the checkpoint.
-        path: where it is, for a message.
+        model: as for `check_shapes`.
+        weights: likewise.
+        size: likewise.
+        path: likewise.
 
     Raises:
-        DataError: some are missing, too many, or of another shape or dtype, or no numbers; or the file has fewer bytes
-            than they take.
-        TypeError: it is no state dict.
+        DataError, TypeError: as for `check_shapes`, or some are no numbers.
 
     Examples:
         >>> check_weights(nn.Linear(2, 1, device="meta"), {"weight": torch.ones(1, 2)}, 100, "a file")
@@ -90,6 +88,25 @@ def check_weights(model: nn.Module, weights: Any, size: int, path: str | os.Path
         ...
         thinned._errors.DataError: a file must hold the weights of the network that its settings describe, but bias is \
 missing.
+    """
+    check_shapes(model, weights, size, path)
+    for name, given in weights.items():
+        if given.is_floating_point() and not bool(given.isfinite().all()):
+            raise DataError(f"{path} must hold weights that are numbers, but some of {name} are nan or infinite.")
+
+
+def check_shapes(model: nn.Module, weights: Any, size: int, path: str | os.PathLike[str]) -> None:
+    """Refuse weights that are not a network's.
+
+    Args:
+        model: the network; one on torch's meta device takes no memory. If the weights are pruned, it gets masks.
+        weights: what a checkpoint holds as its state dict.
+        size: bytes of the checkpoint.
+        path: where it is, for a message.
+
+    Raises:
+        DataError: some are missing, too many, or of another shape or dtype; or the file has fewer bytes than they take.
+        TypeError: it is no state dict.
     """
     if not isinstance(weights, dict) or not all(isinstance(part, Tensor) for part in weights.values()):
         raise TypeError("no state dict")
@@ -109,9 +126,6 @@ missing.
         raise DataError(
             f"{path} must hold all weights of its network, which take {needed} bytes, but has {size} bytes in all."
         )
-    for name, given in weights.items():
-        if given.is_floating_point() and not bool(given.isfinite().all()):
-            raise DataError(f"{path} must hold weights that are numbers, but some of {name} are nan or infinite.")
 
 
 def small(path: Path) -> bytes:

@@ -4,269 +4,340 @@ The methods are paired: for one seed they start from the same weights and see th
 epoch, and who goes first rotates, so that whatever else the machine does slows all of them alike.
 """
 
+import json
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from functools import partial
-from itertools import pairwise
 from os import PathLike
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
 from thinned import _check, optim
-from thinned._errors import RangeError
+from thinned._errors import DataError, RangeError
 from thinned._optional import require
 from thinned.data import Dataset
-from thinned.lab import costs, machine, methods, records, report, tables
+from thinned.lab import checkpoint, claims, costs, examples, machine, models, reading, records, report, tables
+from thinned.lab.checkpoint import Checkpoints
+from thinned.lab.comparison import Settings
 from thinned.lab.costs import Cost
-from thinned.lab.dropouts import UNITS
-from thinned.lab.examples import Examples, check_classes
-from thinned.lab.models import WIDEST
-from thinned.lab.recipe import OPTIMIZERS, Recipe
+from thinned.lab.distributed import Job
+from thinned.lab.examples import Examples, Parts
+from thinned.lab.recipe import OPTIMIZERS
 from thinned.lab.records import Record
+from thinned.lab.run import prepared, storage
 from thinned.lab.summary import Summary, summarise
 from thinned.lab.train import Trainer, measure
 
 WARM_UP = 3  # steps before the clock runs
+BETWEEN_CHECKPOINTS = 10.0  # seconds: so much work, and a round of epochs, is lost at most
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What is compared.
+class Display(Protocol):
+    """What is told how a comparison goes."""
 
-    Attributes:
-        methods: as `methods.method` takes them.
-        hidden: widths of the hidden layers.
-        p: drop probability of hidden units, for methods without a rate of their own.
-        input_p: drop probability of input features.
-        seeds: one network is trained for each method and seed.
-        recipe: how they are trained.
-        groups: masks of a batch, of batchwise alone: from 1, the fastest, to one for each example.
-        units: what batchwise keeps: ``"random"`` units or a ``"slice"`` of neighbours.
-        threads: threads of torch while the comparison runs; None for as many as the network is worth, and no more than
-            torch has now.
-        baseline: the method that the others are compared with; None for torch's dropout, or the first without it.
-        target_error: test error, as a share, whose time is looked for; None for none.
+    def begin(self, settings: Settings, parts: Parts, rounds: int) -> None:
+        """Tell that it begins after a number of epochs of each method that are done."""
 
-    Raises:
-        RangeError, KindError: a setting that cannot be run.
+    def epoch(self, record: Record) -> None:
+        """Tell that an epoch of a network is done."""
 
-    Examples:
-        >>> Settings(methods=("none", "torch"), p=1.5)
-        Traceback (most recent call last):
-        ...
-        thinned._errors.RangeError: `p` must be in [0, 1], but got p=1.5.
-    """
-
-    methods: tuple[str, ...] = methods.DEFAULT
-    hidden: tuple[int, ...] = (1024, 1024)
-    p: float = 0.5
-    input_p: float = 0.2
-    seeds: tuple[int, ...] = (0, 1, 2)
-    recipe: Recipe = field(default_factory=Recipe)
-    groups: int = 1
-    units: str = "random"
-    threads: int | None = None
-    baseline: str | None = None
-    target_error: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, values in {"methods": self.methods, "seeds": self.seeds}.items():
-            if not values or len(set(values)) < len(values):
-                raise RangeError(f"`{name}` must be at least one, none twice, but got {name}={_commas(values)!r}.")
-        for width in self.hidden:
-            if _check.positive(width, "hidden") > WIDEST:
-                raise RangeError(f"`hidden` must be at most {WIDEST} units a layer, but got hidden={width}.")
-        _check.probability(self.p)
-        _check.probability(self.input_p, "input_p")
-        for seed in self.seeds:
-            _check.word64(seed, "seeds")
-        if _check.positive(self.groups, "groups") > self.recipe.batch_size:
-            raise RangeError(
-                f"`groups` must be at most {self.recipe.batch_size}, the size of a batch, but got groups={self.groups}."
-            )
-        if self.units not in UNITS:
-            raise RangeError(f"`units` must be one of {', '.join(UNITS)}, but got units={self.units!r}.")
-        with torch.device("meta"):  # no memory and no random number, only what cannot be built is refused
-            for name in self.methods:
-                methods.network(name, 1, (1,), 2, p=self.p, input_p=self.input_p)
-        if self.baseline is not None and self.baseline not in self.methods:
-            raise RangeError(
-                f"`baseline` must be among the methods {', '.join(self.methods)}, but got baseline={self.baseline!r}."
-            )
-        if self.target_error is not None:
-            _check.probability(self.target_error, "target_error")
-        processors = os.cpu_count() or 1
-        if self.threads is not None and _check.positive(self.threads, "threads") > processors:
-            raise RangeError(
-                f"`threads` must be at most {processors}, the number of processors, but got threads={self.threads}."
-            )
+    def say(self, text: str) -> None:
+        """Tell anything else."""
 
 
-def run(
+class Silent:
+    """A display that shows nothing."""
+
+    def begin(self, settings: Settings, parts: Parts, rounds: int) -> None:
+        """Show nothing."""
+
+    def epoch(self, record: Record) -> None:
+        """Show nothing."""
+
+    def say(self, text: str) -> None:
+        """Show nothing."""
+
+
+def start(
     settings: Settings,
-    data: Dataset,
     root: str | PathLike[str] = "runs",
     name: str | None = None,
-    on_record: Callable[[Record], None] | None = None,
+    *,
+    data: Dataset | None = None,
+    display: Display | None = None,
 ) -> Summary:
     """Compare the methods, and leave settings, records, summary and report in a new folder.
 
-    Ctrl-C ends the training early; what was done is summed up all the same.
+    Ctrl-C ends the training early; what was done is summed up all the same. Whatever ends it, `resume` goes on.
 
     Args:
         settings: what to compare.
-        data: what to train and test on.
         root: folder of all runs.
         name: name of the new folder in it; made of the time by default.
-        on_record: called after each epoch of each network.
+        data: what to train and test on; what `settings.config.data` names by default.
+        display: what is told how it goes.
 
     Returns:
         What was found.
 
     Raises:
-        RangeError: the data have no classes or one alone, the networks do not fit in memory, or the name is taken.
+        RangeError, KindError, DataError: settings or data that cannot be used, networks that do not fit in memory, or
+            the name is taken.
         MissingExtraError: the report cannot be drawn.
+        StorageError: nothing more can be written.
 
     Examples:
         >>> import tempfile
-        >>> from thinned.data import load
-        >>> settings = Settings(methods=("none",), hidden=(8,), seeds=(0,), recipe=Recipe(epochs=1))
+        >>> settings = Settings.of(
+        ...     {"model": {"hidden": [8]}, "training": {"epochs": 1}, "compare": {"methods": ["none"], "seeds": 1}}
+        ... )
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     summary = run(settings, load("digits"), root)
+        ...     summary = start(settings, root)
         ...     print(*sorted(path.name for path in Path(summary.folder).iterdir()))
-        config.json records.jsonl report.html summary.json
+        config.json config.toml records.jsonl report.html summary.json
         >>> summary.epoch, summary.seeds
         (1, (0,))
     """
-    if data.task != "classification":
-        raise RangeError(f"`data` must have classes to be compared, but {data.name} is for {data.task}.")
-    check_classes(data)
-    require("matplotlib.figure", "lab")  # better missed now than after the training
-    train, test = Examples.of(data.train), Examples.of(data.test)
-    weights = _weights(train.inputs.shape[1], settings.hidden, data.classes)
-    _check_memory(settings, weights)
-    threads = settings.threads or machine.threads_for(weights, min(settings.recipe.batch_size, len(train)))
-    features = train.inputs.shape[1]
-    trainers = {name: _trainer(settings, name, features, data.classes, len(train)) for name in settings.methods}
+    display = display or Silent()
+    config = settings.config
+    source = data or config.data.load(display.say)
+    if data is None:
+        config = replace(config, data=config.data.absolute())  # only now: a misspelt name is told as it was given
+    parts = prepared(config, source)
+    weights = _weights(settings, parts)
+    threads = config.run.threads or machine.threads_for(weights, min(config.training.batch_size, len(parts.train)))
+    settings = replace(settings, config=replace(config, run=replace(config.run, threads=threads)))
     folder = records.create(Path(root), name, "compare")
-    done: list[Record] = []
-    measured: dict[str, Cost] = {}
-    interrupted = False
-    with machine.threads(threads), records.Journal(folder / "records.jsonl") as journal:
-        config = {
-            "command": "compare",
-            "data": {
-                "name": data.name,
-                "train": len(train.targets),
-                "test": len(test.targets),
-                "standardised": data.input_scaling is not None,
-                "note": data.note,
-            },
-            "settings": asdict(settings),
-            "environment": records.environment(),
-        }
-        records.write_json(folder / "config.json", config)
-        try:
-            _warm_up(trainers, settings.recipe, train, measured)
-            for seed in settings.seeds:
-                for record in _one_seed(trainers, settings.recipe, seed, train, test):
-                    journal.add(record)
-                    done.append(record)
-                    if on_record is not None:
-                        on_record(record)
-        except KeyboardInterrupt:
-            interrupted = True
-    summary = summarise(
-        settings.methods,
-        settings.seeds,
-        done,
-        costs=measured,
-        folder=folder,
-        interrupted=interrupted,
-        baseline=settings.baseline,
-        target_error=settings.target_error,
-    )
-    records.write_json(folder / "summary.json", asdict(summary))
-    records.write_text(
-        folder / "report.html", report.comparison(config, summary, done, f"Comparison of dropout: {folder.name}")
-    )
-    return summary
+    described = {
+        "command": "compare",
+        "data": parts.described(),
+        "settings": settings.tables(),
+        "environment": {**records.environment(), "threads": threads},
+    }
+    with storage(folder, ""):
+        records.write_text(folder / "config.toml", settings.toml())
+        records.write_json(folder / "config.json", described)
+    return _Comparison(settings, parts, folder, described, display).run()
 
 
-def _weights(inputs: int, hidden: Sequence[int], classes: int) -> int:
-    return sum((width_in + 1) * width_out for width_in, width_out in pairwise([inputs, *hidden, classes]))
+def resume(folder: str | PathLike[str], *, data: Dataset | None = None, display: Display | None = None) -> Summary:
+    """Go on with a comparison, with the settings that it was started with.
+
+    Errors and losses are those that it would have had without the interrupt, bit for bit.
+
+    Args:
+        folder: of the comparison.
+        data: as for `start`.
+        display: what is told how it goes.
+
+    Returns:
+        What was found; of a comparison that is done, what `start` returned.
+
+    Raises:
+        DataError: there is no comparison in the folder, it is damaged, or the data are others now.
+        RangeError, MissingExtraError, StorageError: as for `start`.
+    """
+    display = display or Silent()
+    run = reading.read(folder)
+    if run.summary is None:
+        raise DataError(f"{folder} must be the folder of a comparison to go on with it, but it is of `{run.command}`.")
+    if not run.summary.interrupted and (run.folder / "report.html").exists():
+        display.say("This comparison is done.")
+        return run.summary
+    settings = Settings.of(json.loads(claims.small(run.folder / "config.json"))["settings"])
+    parts = prepared(settings.config, data or settings.config.data.load(display.say))
+    if parts.described()["fingerprint"] != run.config["data"]["fingerprint"]:
+        raise DataError(f"The data {parts.name} must be those that {folder} began with, but they changed.")
+    _weights(settings, parts)
+    return _Comparison(settings, parts, run.folder, run.config, display, run.records).run()
 
 
-def _check_memory(settings: Settings, weights: int) -> None:
-    """Refuse networks that the machine cannot hold, before the system ends the process for it."""
-    states = 2 if OPTIMIZERS[settings.recipe.optimizer].adaptive else 1
-    needed = 4 * (2 + states) * weights * len(settings.methods)  # float32; each weight has a gradient
+def _weights(settings: Settings, parts: Parts) -> int:
+    """Return how many weights the largest network has; what cannot be built, or held, is told before anything is."""
+    require("matplotlib.figure", "lab")  # better missed now than after the training
+    if settings.target_error is not None and not parts.numbers:
+        _check.probability(settings.target_error, "target_error")
+    states = 2 if OPTIMIZERS[settings.config.training.optimizer].adaptive else 1
+    largest, needed = 0, 0
+    for name in settings.methods:
+        weights = list(models.skeleton(settings.config.model, settings.dropout(name), parts.shape).parameters())
+        largest = max(largest, sum(weight.numel() for weight in weights))
+        needed += (2 + states) * sum(weight.nbytes for weight in weights)  # each has a gradient
     there = machine.memory()
     if needed > there:
         raise RangeError(
-            f"`hidden` must give networks that fit in memory, but hidden={_commas(settings.hidden)} takes "
-            f"{tables.size(needed)} for {len(settings.methods)} methods, and the machine has {tables.size(there)}."
+            f"`hidden` must give networks that fit in memory, but {len(settings.methods)} of them take "
+            f"{tables.size(needed)} with gradients and the state of the optimizer, and the machine has "
+            f"{tables.size(there)}."
         )
+    return largest
 
 
-def _trainer(settings: Settings, name: str, inputs: int, classes: int, examples: int) -> Callable[[int], Trainer]:
-    """Return what makes a method's trainer from a seed."""
-    build = partial(
-        methods.network,
-        name,
-        inputs,
-        settings.hidden,
-        classes,
-        p=settings.p,
-        input_p=settings.input_p,
-        groups=settings.groups,
-        units=settings.units,
-        examples=examples,
-    )
-    library = optim if methods.method(name).batchwise else torch.optim
-    return lambda seed: Trainer(build, settings.recipe, seed, library)
+class _Comparison:
+    """Networks in training, and what they leave in a folder.
 
+    Args:
+        settings: what is compared.
+        parts: of the data.
+        folder: of the comparison.
+        described: what its config.json holds.
+        display: what is told how it goes.
+        before: records of an earlier process.
+    """
 
-def _warm_up(
-    makers: dict[str, Callable[[int], Trainer]], recipe: Recipe, train: Examples, measured: dict[str, Cost]
-) -> None:
-    """Train networks that are thrown away, so that no method pays for the first use of torch, and measure them."""
-    models = {}
-    for name, make in makers.items():
-        trainer = make(0)
-        trainer.epoch(train.head(WARM_UP * recipe.batch_size))
-        batch, models[name] = train.head(recipe.batch_size), trainer.model
-        measured[name] = Cost(
-            costs.bytes_kept(trainer.model, batch),
-            costs.flops(trainer.model, batch),
-            peak_bytes=costs.peak_bytes(partial(_few_steps, make, train.head(2 * recipe.batch_size))),
-        )
-    for name, latency in costs.latencies(models, train.head(1)).items():
-        measured[name] = replace(measured[name], latency=latency)
+    def __init__(
+        self,
+        settings: Settings,
+        parts: Parts,
+        folder: Path,
+        described: dict[str, Any],
+        display: Display,
+        before: tuple[Record, ...] = (),
+    ) -> None:
+        self._settings, self._parts, self._folder, self._display = settings, parts, folder, display
+        self._described = described
+        self._job = Job().on(settings.config.run.device)
+        self._train, self._test = parts.train.to(self._job.device), parts.test.to(self._job.device)
+        self._unit = parts.meaning.unit
+        self._done = list(before)
+        self._costs: dict[str, Cost] = {}
 
+    def run(self) -> Summary:
+        """Train what is missing, and sum up."""
+        settings, folder = self._settings, self._folder
+        assert settings.config.run.threads is not None
+        interrupted = False
+        how = f"Go on with: thinned compare --resume {folder}"
+        with storage(folder, how):
+            path = folder / "records.jsonl"
+            with machine.threads(settings.config.run.threads), records.Journal(path, new=False) as journal:
+                try:
+                    self._train_all(journal, Checkpoints(folder / "checkpoints", keep=1))
+                except KeyboardInterrupt:
+                    interrupted = True
+            summary = summarise(
+                settings,
+                self._done,
+                costs=self._costs,
+                folder=folder,
+                interrupted=interrupted,
+                numbers=self._parts.numbers,
+            )
+            records.write_json(folder / "summary.json", asdict(summary))
+            title = f"Comparison of dropout: {folder.name}"
+            records.write_text(folder / "report.html", report.comparison(self._described, summary, self._done, title))
+            if not interrupted:
+                Checkpoints(folder / "checkpoints", keep=1).clear()
+        if interrupted:
+            self._display.say(how)
+        return summary
 
-def _few_steps(make: Callable[[int], Trainer], examples: Examples) -> None:
-    """Make a network and train it, its optimizer's state included from the second step on."""
-    make(0).epoch(examples)
+    def _train_all(self, journal: records.Journal, checkpoints: Checkpoints) -> None:
+        """Train with one seed after another, from the last checkpoint on, or from the last seed that is done."""
+        settings = self._settings
+        epochs, width = settings.config.training.epochs, len(settings.methods)
+        state = self._last(checkpoints)
+        rounds = len(self._done) // width // epochs * epochs
+        if state is not None and state["rounds"] > rounds:
+            rounds = state["rounds"]
+        else:
+            state = None
+        del self._done[rounds * width :]
+        journal.cut(len(self._done))
+        self._display.begin(settings, self._parts, rounds)
+        self._warm_up()
+        written = time.monotonic()
+        for seed in settings.each_seed[rounds // epochs :]:
+            trainers = {name: self._trainer(name, seed) for name in settings.methods}
+            if state is not None:
+                self._load(trainers, state)
+                state = None
+            for epoch in range(rounds % epochs, epochs):
+                for record in self._round(trainers, seed, epoch):
+                    journal.add(record)
+                    self._done.append(record)
+                    self._display.epoch(record)
+                rounds += 1
+                if time.monotonic() - written > BETWEEN_CHECKPOINTS and epoch + 1 < epochs:
+                    self._save(trainers, rounds, checkpoints)
+                    written = time.monotonic()
 
-
-def _one_seed(
-    makers: dict[str, Callable[[int], Trainer]], recipe: Recipe, seed: int, train: Examples, test: Examples
-) -> Iterator[Record]:
-    trainers = {name: make(seed) for name, make in makers.items()}
-    names = list(trainers)
-    for epoch in range(recipe.epochs):
+    def _round(self, trainers: dict[str, Trainer], seed: int, epoch: int) -> Iterator[Record]:
+        """Train each network for an epoch."""
+        names = list(trainers)
         first = epoch % len(names)
         for name in names[first:] + names[:first]:
-            loss, seconds = trainers[name].epoch(train)
-            tested = measure(trainers[name].model, test)
+            loss, seconds = trainers[name].epoch(self._train)
+            tested = measure(trainers[name].model, self._test, self._job)
             if not math.isfinite(tested.loss):
                 loss = math.nan  # it diverged in the last step, after that step's own loss
-            yield Record(name, seed, epoch + 1, loss, tested.error, seconds)
+            yield Record(name, seed, epoch + 1, loss, self._unit * tested.error, seconds)
 
+    def _trainer(self, name: str, seed: int) -> Trainer:
+        config, parts = self._settings.of_method(name), self._parts
+        return Trainer(
+            lambda: models.build(config.model, config.dropout, parts.shape),
+            config.training,
+            seed,
+            optim if config.dropout.batchwise else torch.optim,
+            penalties=config.penalties,
+            job=self._job,
+            precision=config.run.precision,
+            augment=examples.augmentation(parts, config.data.flip, config.data.shift, seed),
+        )
 
-def _commas(values: Sequence[object]) -> str:
-    return ",".join(map(str, values))
+    def _warm_up(self) -> None:
+        """Train networks that are thrown away, so that no method pays for the first use of torch, and measure them."""
+        size = self._settings.config.training.batch_size
+        few, batch = self._train.head(WARM_UP * size), self._parts.judged(self._train.head(size))
+        trained = {}
+        for name in self._settings.methods:
+            trainer = self._trainer(name, 0)
+            trainer.epoch(few)
+            trained[name] = trainer.model
+            self._costs[name] = Cost(
+                costs.bytes_kept(trainer.model, batch),
+                costs.flops(trainer.model, batch),
+                peak_bytes=costs.peak_bytes(
+                    partial(self._few_steps, name, self._train.head(2 * size)), self._job.device
+                ),
+            )
+        for name, latency in costs.latencies(trained, batch.head(1)).items():
+            self._costs[name] = replace(self._costs[name], latency=latency)
+
+    def _few_steps(self, name: str, few: Examples) -> None:
+        """Make a network and train it, its optimizer's state included from the second step on."""
+        self._trainer(name, 0).epoch(few)
+
+    def _save(self, trainers: dict[str, Trainer], rounds: int, checkpoints: Checkpoints) -> None:
+        states = {name: trainer.state() for name, trainer in trainers.items()}
+        checkpoints.save({"rounds": rounds, "settings": self._settings.tables(), "trainers": states}, rounds)
+
+    def _last(self, checkpoints: Checkpoints) -> dict[str, Any] | None:
+        """Return the last checkpoint, if there is one of these settings."""
+        data = checkpoints.latest(self._display.say)
+        if not data:
+            return None
+        path = self._folder / "checkpoints"
+        state = checkpoint.unpacked(data, path)
+        with claims.whole(path):
+            if state["settings"] != self._settings.tables():
+                raise DataError(
+                    f"{self._folder / 'config.json'} must be as it was when the comparison began, but it is not."
+                )
+            (rounds,) = _check.sizes((state["rounds"],), "rounds")
+            if rounds * len(self._settings.methods) > len(self._done):
+                raise ValueError("fewer records than rounds")
+            for name in self._settings.methods:
+                skeleton = models.skeleton(self._settings.config.model, self._settings.dropout(name), self._parts.shape)
+                claims.check_shapes(skeleton, state["trainers"][name]["model"], len(data), path)
+        return state
+
+    def _load(self, trainers: dict[str, Trainer], state: dict[str, Any]) -> None:
+        with claims.whole(self._folder / "checkpoints"):
+            for name, trainer in trainers.items():
+                trainer.load(state["trainers"][name])

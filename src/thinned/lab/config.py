@@ -5,7 +5,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -200,7 +200,8 @@ class Config:
             table = tables.get(entry.name, {})
             if not isinstance(table, Mapping):
                 raise KindError(f"`{entry.name}` must be a table of settings, but got {entry.name}={table!r}.")
-            sections[entry.name] = _section(entry.type, entry.name, table)
+            kind = _class(entry)
+            sections[entry.name] = kind(**typed(kind, entry.name, table))
         for name in tables:
             if name not in sections:
                 raise _unknown(name)
@@ -212,7 +213,7 @@ class Config:
         Returns:
             One table for each section.
         """
-        return {name: _plain(table) for name, table in asdict(self).items()}
+        return {name: plain(table) for name, table in asdict(self).items()}
 
     def toml(self) -> str:
         """Return the settings as a TOML document that `read` reads.
@@ -220,18 +221,7 @@ class Config:
         Returns:
             The text. Settings that are None are left out, as TOML has no such value.
         """
-        parts = []
-        for name, table in self.tables().items():
-            inner = {key: value for key, value in table.items() if isinstance(value, dict)}
-            lines = [
-                f"{key} = {_toml(value)}" for key, value in table.items() if value is not None and key not in inner
-            ]
-            parts.append("\n".join([f"[{name}]", *lines]))
-            for key, options in inner.items():
-                if options:
-                    lines = [f"{_key(option)} = {_toml(value)}" for option, value in options.items()]
-                    parts.append("\n".join([f"[{name}.{key}]", *lines]))
-        return "\n\n".join(parts) + "\n"
+        return toml(self.tables())
 
     def with_seed(self, seed: int) -> "Config":
         """Return the same settings with another seed.
@@ -264,7 +254,8 @@ def read(path: Path | None, flags: Mapping[str, Any] | None = None) -> Config:
         (32, 16)
     """
     tables = gathered(path, flags)
-    tables.pop("tune", None)  # is for `thinned tune`, so that both commands can have one file
+    for other in ("tune", "compare"):  # are for these commands, so that all of them can have one file
+        tables.pop(other, None)
     return Config.of(tables)
 
 
@@ -292,7 +283,7 @@ def gathered(path: Path | None, flags: Mapping[str, Any] | None = None) -> dict[
             table = tables.setdefault(section, {})
             if not isinstance(table, dict):
                 raise KindError(f"`{section}` must be a table of settings, but got {section}={table!r}.")
-            table[key] = _parsed_text(kinds(section)[key], name, value) if isinstance(value, str) else value
+            table[key] = parsed_text(kinds(section)[key], name, value) if isinstance(value, str) else value
     return tables
 
 
@@ -356,12 +347,29 @@ def kinds(section: str) -> dict[str, Any]:
     return typing.get_type_hints(found[section])
 
 
-def _section(kind: Any, name: str, table: Mapping[str, Any]) -> Any:
+def typed(kind: Any, name: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of TOML or JSON as those that a data class takes.
+
+    Args:
+        kind: the data class.
+        name: of the table, for a message.
+        table: some of its values, by name.
+
+    Returns:
+        The same, lists as tuples.
+
+    Raises:
+        RangeError, KindError: a name that it does not have, or a value of another type.
+
+    Examples:
+        >>> typed(ModelSettings, "model", {"hidden": [16, 8]})
+        {'hidden': (16, 8)}
+    """
     known = typing.get_type_hints(kind)
     for key in table:
         if key not in known:
             raise _unknown(f"{name}.{key}")
-    return kind(**{key: _typed(known[key], f"{name}.{key}", value) for key, value in table.items()})
+    return {key: _typed(known[key], f"{name}.{key}", value) for key, value in table.items()}
 
 
 def _unknown(name: str) -> RangeError:
@@ -402,12 +410,28 @@ def _number(name: str, value: float) -> float:
         raise RangeError(f"`{name}` must be a number that fits in a float, but got {name}={value}.") from None
 
 
-def _parsed_text(kind: Any, name: str, text: str) -> Any:
-    """Return the text of a flag as a value of a setting's type."""
+def parsed_text(kind: Any, name: str, text: str) -> Any:
+    """Return the text of a flag as a value of a setting's type.
+
+    Args:
+        kind: the type.
+        name: of the setting, for a message.
+        text: of the flag, with commas between the values of a list.
+
+    Returns:
+        The value.
+
+    Raises:
+        KindError: the text is none of that type.
+
+    Examples:
+        >>> parsed_text(int | tuple[int, ...], "seeds", "5"), parsed_text(int | tuple[int, ...], "seeds", "5,")
+        (5, (5,))
+    """
     options = _options(kind)
     several = next((typing.get_args(option)[0] for option in options if typing.get_origin(option) is tuple), None)
     if several is not None and (several not in options or "," in text):
-        return tuple(_parsed_text(several, name, part.strip()) for part in text.split(",") if part.strip())
+        return tuple(parsed_text(several, name, part.strip()) for part in text.split(",") if part.strip())
     if dict in [typing.get_origin(option) for option in options]:
         pairs = (pair.partition("=") for pair in text.split(",") if pair.strip())
         return {key.strip(): _literal(value.strip()) for key, _, value in pairs}
@@ -435,20 +459,77 @@ def _words(kind: Any) -> str:
     return " or ".join(told)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it: tuples become lists.
+
+    Args:
+        value: dictionaries, lists, tuples, texts and numbers.
+
+    Returns:
+        The same.
+
+    Examples:
+        >>> plain({"hidden": (16, 8)})
+        {'hidden': [16, 8]}
+    """
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def toml(tables: Mapping[str, Any]) -> str:
+    """Return tables as a TOML document.
+
+    Args:
+        tables: by name; a value that is None is left out, as TOML has no such value, and so is an empty inner table.
+
+    Returns:
+        The text.
+
+    Examples:
+        >>> print(toml({"dropout": {"kind": "block", "options": {"block_size": 3}}}), end="")
+        [dropout]
+        kind = "block"
+        <BLANKLINE>
+        [dropout.options]
+        block_size = 3
+    """
+    return "\n\n".join(_parts(tables, "")) + "\n"
+
+
+def _parts(tables: Mapping[str, Any], before: str) -> Iterator[str]:
+    for name, table in tables.items():
+        whole = f"{before}{_key(name)}"
+        inner = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+        lines = [
+            f"{_key(key)} = {toml_value(value)}"
+            for key, value in table.items()
+            if value is not None and key not in inner
+        ]
+        if lines or not before:
+            yield "\n".join([f"[{whole}]", *lines])
+        yield from _parts(inner, f"{whole}.")
 
 
 def _key(name: str) -> str:
-    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else _toml(name)
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else toml_value(name)
 
 
-def _toml(value: Any) -> str:
-    """Return a value as TOML writes it: as JSON does, but for floats, which may be inf, and for the character 127."""
+def toml_value(value: Any) -> str:
+    """Return a value as TOML writes it: as JSON does, but for floats, which may be inf, and for the character 127.
+
+    Args:
+        value: a list, a text or a number.
+
+    Returns:
+        The text.
+
+    Examples:
+        >>> toml_value((0.5, 1.0))
+        '[0.5, 1.0]'
+    """
     if isinstance(value, float):
         return repr(value)
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
+        return f"[{', '.join(map(toml_value, value))}]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

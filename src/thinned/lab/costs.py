@@ -4,8 +4,10 @@ import gc
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -15,7 +17,7 @@ from torch.autograd import profiler
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from thinned.lab.examples import Examples
+from thinned.lab.examples import Bags, Examples
 from thinned.lab.train import loss_of
 
 ROUNDS = 51  # predictions that are timed
@@ -67,19 +69,22 @@ def bytes_kept(model: nn.Module, batch: Examples) -> int:
 
     with torch.random.fork_rng(devices=[]), saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = loss_of(model(batch.inputs), batch.targets)
-    known = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), batch.inputs, batch.targets)}
+    inputs = batch.inputs if isinstance(batch.inputs, Bags) else (batch.inputs,)
+    given = [tensor for tensor in (*model.parameters(), *inputs, batch.targets) if tensor is not None]
+    known = {tensor.untyped_storage().data_ptr() for tensor in given}
     del loss
     return sum(tensor.untyped_storage().nbytes() for address, tensor in kept.items() if address not in known)
 
 
-def peak_bytes(work: Callable[[], object]) -> int:
+def peak_bytes(work: Callable[[], object], device: torch.device | None = None) -> int:
     """Count the bytes that torch's tensors take at one time, at the most, while something runs.
 
-    Counted is what torch's allocator gives and takes back on the CPU: weights, gradients, the state of the optimizer,
-    activations, masks. What was there before is not.
+    Counted is what torch's allocator gives and takes back on the device: weights, gradients, the state of the
+    optimizer, activations, masks. What was there before is not.
 
     Args:
-        work: what runs, in a thread of its own: memory that a thread keeps for the next step counts too.
+        work: what runs; on the CPU in a thread of its own: memory that a thread keeps for the next step counts too.
+        device: where its tensors are; the CPU by default.
 
     Returns:
         Number of bytes.
@@ -88,6 +93,11 @@ def peak_bytes(work: Callable[[], object]) -> int:
         >>> peak_bytes(lambda: torch.empty(1000).clone())
         8000
     """
+    if device is not None and device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else torch's profiler writes lines of its own to stderr
     with profiler.profile():
         pass  # and one more if it is first used outside the main thread
@@ -125,9 +135,18 @@ def flops(model: nn.Module, batch: Examples) -> int:
     """
     model.train()
     counter = FlopCounterMode(display=False)
-    with torch.random.fork_rng(devices=[]), counter:
+    with torch.random.fork_rng(devices=[]), _products(), counter:
         loss_of(model(batch.inputs), batch.targets).backward()  # type: ignore[no-untyped-call]
     return int(counter.get_total_flops())
+
+
+@contextmanager
+def _products() -> Iterator[None]:
+    """Let an LSTM be products, which are counted, and not one call of oneDNN or cuDNN, which is not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch tells of graphics cards of another maker
+        with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
+            yield
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from rich import progress
 from rich.console import Console
 
 from thinned.lab import tables
-from thinned.lab.compare import Settings
+from thinned.lab.comparison import Settings
 from thinned.lab.config import Config
 from thinned.lab.examples import Parts
 from thinned.lab.loop import Outcome
@@ -18,43 +18,59 @@ from thinned.lab.summary import Summary
 from thinned.lab.terminal import LINES, Bars, say, table
 
 
-class Progress(Bars):
+class CompareProgress(Bars):
     """Shows how far a comparison is: bars in a terminal, a few lines elsewhere.
 
     Args:
         console: where.
-        settings: what is compared.
 
     Examples:
-        >>> from thinned.lab.recipe import Recipe
-        >>> settings = Settings(methods=("none",), seeds=(7,), recipe=Recipe(epochs=2))
-        >>> with Progress(Console(force_terminal=False), settings) as show:
-        ...     show(Record("none", seed=7, epoch=1, train_loss=0.5, test_error=0.125, seconds=1.5))
+        >>> from thinned.lab.examples import load, parts
+        >>> settings = Settings.of({"training": {"epochs": 2}, "compare": {"methods": ["none"], "seeds": [7]}})
+        >>> with CompareProgress(Console(force_terminal=False)) as show:
+        ...     show.begin(settings, parts(load("digits"), 0.0), rounds=0)
+        ...     show.epoch(Record("none", seed=7, epoch=1, train_loss=0.5, test_error=0.125, seconds=1.5))
+        1,438 examples of digits to train on, 359 to test
         seed 7 (1 of 1), epoch 1 of 2: test error none 12.50 %
     """
 
-    def __init__(self, console: Console, settings: Settings) -> None:
+    def __init__(self, console: Console) -> None:
         super().__init__(
             console,
             "{task.description}",
             "seed {task.fields[seed]}, epoch {task.fields[epoch]}: {task.fields[error]}",
         )
-        self._settings = settings
-        self._rounds = len(settings.seeds) * settings.recipe.epochs
-        self._round = 0
+        self._settings = Settings()
+        self._round, self._numbers = 0, False
         self._errors: dict[str, str] = {}
+        self._tasks: dict[str, progress.TaskID] = {}
+
+    def begin(self, settings: Settings, parts: Parts, rounds: int) -> None:
+        """Show what is compared.
+
+        Args:
+            settings: of the comparison.
+            parts: of the data.
+            rounds: how many epochs of each method are done.
+        """
+        self._settings, self._round, self._numbers = settings, rounds, parts.numbers
+        self.say(f"{len(parts.train):,} examples of {parts.name} to train on, {len(parts.test):,} to test")
+        if rounds:
+            self.say(f"goes on after {rounds} of {settings.rounds} epochs of each method")
         self._tasks = {
-            method: self._bars.add_task(method, total=self._rounds, seed="-", epoch="-", error="-")
+            method: self._bars.add_task(
+                method, total=settings.rounds, completed=rounds, seed="-", epoch="-", error="warming up"
+            )
             for method in settings.methods
         }
 
-    def __call__(self, record: Record) -> None:
+    def epoch(self, record: Record) -> None:
         """Show that an epoch is done.
 
         Args:
             record: what came out.
         """
-        error = f"{100 * record.test_error:.2f} %"
+        error = tables.error_text(record.test_error, self._numbers)
         self._bars.update(
             self._tasks[record.method],
             advance=1,
@@ -70,9 +86,9 @@ class Progress(Bars):
 
     def _log(self, record: Record) -> None:
         self._round += 1
-        tenth, before = (LINES * done // self._rounds for done in (self._round, self._round - 1))
+        tenth, before = (LINES * done // self._settings.rounds for done in (self._round, self._round - 1))
         if not self._console.is_terminal and tenth > before:
-            seeds, epochs = self._settings.seeds, self._settings.recipe.epochs
+            seeds, epochs = self._settings.each_seed, self._settings.config.training.epochs
             errors = ", ".join(f"{method} {self._errors[method]}" for method in self._settings.methods)
             where = f"seed {record.seed} ({seeds.index(record.seed) + 1} of {len(seeds)})"
             self.say(f"{where}, epoch {record.epoch} of {epochs}: test error {errors}")
@@ -208,13 +224,12 @@ def prediction(console: Console, about: Mapping[str, Any]) -> None:
     console.print(table(tables.REJECTION, tables.rejection(about)))
 
 
-def show(console: Console, summary: Summary, epochs: int) -> None:
+def show(console: Console, summary: Summary) -> None:
     """Print the tables, what they allow to say, and what their numbers are.
 
     Args:
         console: where.
         summary: the results.
-        epochs: how many there should have been.
     """
     plus_minus = "±" if console.encoding.startswith("utf") else "+/-"
     for headings, rows in (
@@ -222,5 +237,5 @@ def show(console: Console, summary: Summary, epochs: int) -> None:
         (tables.cost_headings(summary), [tables.cost_cells(row) for row in summary.rows]),
     ):
         console.print(table(headings, rows))
-    for text in (*tables.warnings(summary, epochs), *summary.verdicts, *tables.notes(summary)):
+    for text in (*tables.warnings(summary), *summary.verdicts, *tables.notes(summary)):
         say(console, text)

@@ -207,6 +207,27 @@ class Parts:
     crop: int = 0
     meaning: Meaning = field(default_factory=Meaning)
 
+    @property
+    def numbers(self) -> bool:
+        """Whether numbers are predicted, and the error is the root of the mean squared error."""
+        return bool(self.train.targets.is_floating_point())
+
+    def described(self) -> dict[str, Any]:
+        """Return what a run says of its data.
+
+        Returns:
+            Texts and numbers by name; ``fingerprint`` tells whether the training examples are the same.
+        """
+        return {
+            "name": self.name,
+            "train": len(self.train),
+            "validation": len(self.validation),
+            "test": len(self.test),
+            "note": self.note,
+            "task": "regression" if self.numbers else "classification",
+            "fingerprint": fingerprint(self.train),
+        }
+
     def judged(self, whole: Examples) -> Examples:
         """Return examples as a network is given them that does not learn: the middle of images that are cropped.
 

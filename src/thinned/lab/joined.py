@@ -105,7 +105,7 @@ def overview(runs: Sequence[Run]) -> list[list[str]]:
         if run.summary is not None:
             for row in run.summary.rows:
                 cells = tables.cells(run.summary, row)
-                error = NONE if cells[1] == NONE else f"{cells[1]} %"
+                error = cells[1] if cells[1] == NONE or run.summary.numbers else f"{cells[1]} %"
                 seconds = NONE if row.seconds is None else seconds_text(row.seconds)
                 rows.append([*start, row.method, str(len(run.summary.seeds)), str(run.summary.epoch), error, seconds])
         else:
@@ -128,7 +128,7 @@ def _joined_parts(found: Joined, prefix: str) -> list[str]:
             + (f" ± {scale * group.spread:.3g}" if group.spread is not None else ""),
             "baseline"
             if group.label == first
-            else paired.cell(apart[group.label], scale)
+            else paired.cell(apart[group.label], found.numbers)
             if group.label in apart
             else NONE,
         ]

@@ -50,6 +50,11 @@ class Meaning:
         """
         return cls(source.task, source.class_names, source.feature_names, source.input_scaling, source.target_scaling)
 
+    @property
+    def unit(self) -> float:
+        """What an error of the network is to be multiplied by, to be in the data's own unit."""
+        return self.target_scaling.std.item() if self.target_scaling else 1.0
+
     @classmethod
     def read(cls, told: Mapping[str, Any], outputs: int) -> "Meaning":
         """Read what `plain` has returned.

@@ -1,16 +1,11 @@
-"""The methods that a comparison sets side by side: kinds of dropout by name, each with a rate of its own if need be."""
+"""The methods that a comparison sets side by side: kinds of dropout by name, each with rates of its own if need be."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from torch import nn
+from dataclasses import dataclass, replace
 
 from thinned._errors import RangeError
-from thinned.lab.dropouts import DropoutSettings
-from thinned.lab.examples import Shape
-from thinned.lab.models import ModelSettings, build
+from thinned.lab.dropouts import BAGS, KINDS, TABLE, WORDS, DropoutSettings
+from thinned.lab.models import ModelSettings
 
-DEFAULT = ("none", "torch", "thinned", "batchwise")
 SENTENCES = {
     "none": "The same network without dropout.",
     "torch": "PyTorch's own torch.nn.Dropout: a fresh mask for every example, stored for backward.",
@@ -18,15 +13,34 @@ SENTENCES = {
     "again instead of storing it.",
     "batchwise": "thinned.batchwise.Chain: one mask for all examples of a batch, or of a group of them, so that only "
     "kept units are computed; weights of dropped units, and their momentum, stay as they are.",
+    "alpha": "thinned.nn.AlphaDropout: dropped units get the least value of SELU; mean and variance stay as they are.",
     "gaussian": "thinned.nn.GaussianDropout: factors of mean 1 and variance p / (1 - p) in the place of a mask.",
+    "gaussian_noise": "thinned.nn.GaussianNoise: noise of standard deviation p is added.",
+    "replacement": "thinned.nn.ReplacementDropout: dropped units get another value than zero.",
     "variational": "thinned.nn.VariationalDropout: Gaussian factors whose variance is learned; p is where it starts.",
-    "dropconnect": "thinned.nn.DropConnectLinear: single weights are dropped, one mask for a batch.",
+    "spatial": "thinned.nn.Dropout2d: whole maps are dropped.",
+    "feature_alpha": "thinned.nn.FeatureAlphaDropout: whole maps get the least value of SELU.",
+    "block": "thinned.nn.DropBlock2d: squares of each map are dropped.",
+    "cutout": "thinned.nn.Cutout: a square of each input image is dropped.",
+    "step": "thinned.nn.Dropout1d: whole steps of a sequence are dropped.",
+    "locked": "thinned.nn.LockedDropout: the same features are dropped at all steps of a sequence.",
+    "word": "thinned.nn.WordDropout: words of the input become another id.",
+    "embedding": "thinned.nn.EmbeddingDropout: words are dropped from the table of embeddings, wherever they stand.",
+    "dropconnect": "thinned.nn.DropConnectLinear, or DropConnectConv2d: single weights are dropped, one mask a batch.",
+    "sparse_variational": "thinned.nn.SparseVariationalLinear and SparseVariationalConv2d: a learned noise on each "
+    "weight; weights that are all noise count as zero.",
     "concrete": "thinned.nn.ConcreteDropout: dropout whose rates are learned; p is where they start.",
-    "sparse_variational": "thinned.nn.SparseVariationalLinear: a learned noise on each weight; weights that are all "
-    "noise count as zero.",
+    "weight_drop": "thinned.nn.WeightDrop: weights from an LSTM's state to itself are dropped.",
+    "zoneout": "thinned.nn.Zoneout: parts of an LSTM's state and memory keep their old values.",
+    "sparse_replacement": "thinned.nn.SparseDropoutWithReplacement: all ids of an example are dropped, and one of "
+    "replacement stands for them.",
+    "sparse_item_replacement": "thinned.nn.SparseItemwiseDropoutWithReplacement: single ids of an example become "
+    "another id.",
 }
-RATELESS = ("none", "sparse_variational")
-KINDS = {"thinned": "standard"}  # where the laboratory has another name for it
+ALIAS = {"thinned": "standard"}  # the laboratory's own name for it
+RATELESS = ("none", "sparse_variational", "cutout")
+OF_THE_INPUT = ("cutout", *(name for name, kind in KINDS.items() if kind.takes in (WORDS, TABLE, BAGS)))
+OF_ANY_LAYER = ("mlp", "convnet")  # networks whose input can have whatever a hidden layer can
 
 
 @dataclass(frozen=True)
@@ -34,26 +48,57 @@ class Method:
     """One way to drop units.
 
     Attributes:
-        kind: its name in `dropouts.KINDS`.
+        kinds: names in `dropouts.KINDS`: one for all hidden layers or for the input, or one for each hidden layer.
+        p: its rates: one, or one for each hidden layer; None for those that all methods have.
         sentence: what it is, for the reader of a report.
-        p: its rate for hidden units; None for the one that all have.
     """
 
-    kind: str
+    kinds: tuple[str, ...]
+    p: tuple[float, ...] | None
     sentence: str
-    p: float | None = None
 
-    @property
-    def batchwise(self) -> bool:
-        """Whether the network computes kept units only, and is trained with `thinned.optim`."""
-        return self.kind == "batchwise"
+    def dropout(self, common: DropoutSettings, model: ModelSettings) -> DropoutSettings:
+        """Return what a network drops by this method.
+
+        Args:
+            common: what all methods have in common.
+            model: the network.
+
+        Returns:
+            The settings of dropout.
+
+        Raises:
+            RangeError, KindError: settings that do not go together.
+
+        Examples:
+            >>> found = method("gaussian:0.25").dropout(DropoutSettings(input_p=0.1), ModelSettings())
+            >>> found.kind, found.p, found.input_kind, found.input_p
+            ('gaussian', 0.25, 'gaussian', 0.1)
+        """
+        kind = self.kinds[0]
+        rate = common.p if self.p is None else self.p[0] if len(self.p) == 1 else self.p
+        if self.kinds == ("none",):
+            return DropoutSettings("none", common.p, "none")
+        if kind in OF_THE_INPUT and len(self.kinds) == 1:
+            if isinstance(rate, tuple):
+                raise RangeError(f"`methods` must give one rate to {kind}, which is for the input, but got {rate}.")
+            return replace(common, kind="none", options={}, input_kind=kind, input_p=rate)
+        kinds = kind if len(self.kinds) == 1 else self.kinds
+        return replace(common, kind=kinds, p=rate, input_kind=_of_input(kind, common, model))
+
+
+def _of_input(kind: str, common: DropoutSettings, model: ModelSettings) -> str:
+    if not common.input_p and common.input_kind != "cutout":
+        return "standard"  # of rate 0, which goes with any kind
+    return kind if model.kind in OF_ANY_LAYER else common.input_kind
 
 
 def method(name: str) -> Method:
     """Return a method by its name.
 
     Args:
-        name: a name in `SENTENCES`; with a colon and a rate behind it for a rate of its own.
+        name: a name in `SENTENCES`, with a colon and a rate behind it for a rate of its own; with ``+`` between several
+            kinds, or rates, for one of each hidden layer.
 
     Returns:
         The method.
@@ -64,63 +109,53 @@ def method(name: str) -> Method:
     Examples:
         >>> method("none").sentence
         'The same network without dropout.'
-        >>> method("gaussian:0.25").p
-        0.25
+        >>> method("spatial+thinned:0.1+0.5").kinds, method("spatial+thinned:0.1+0.5").p
+        (('spatial', 'standard'), (0.1, 0.5))
     """
-    kind, colon, rate = name.partition(":")
-    if kind not in SENTENCES:
-        raise RangeError(f"`methods` must be among {', '.join(SENTENCES)}, but got {kind!r}.")
+    told, colon, rates = name.partition(":")
+    kinds = tuple(told.split("+"))
+    for kind in kinds:
+        if ALIAS.get(kind, kind) not in KINDS:
+            raise RangeError(f"`methods` must be among {', '.join(SENTENCES)}, but got {kind!r}.")
     p = None
     if colon:
         try:
-            p = float(rate)
+            p = tuple(float(rate) for rate in rates.split("+"))
         except ValueError:
-            p = -1.0
-        if not 0 <= p <= 1:
+            p = (-1.0,)
+        if not all(0 <= rate <= 1 for rate in p):
             raise RangeError(f"`methods` must be NAME or NAME:P with a rate P in [0, 1], but got {name!r}.")
-        if kind in RATELESS:
-            raise RangeError(f"`methods` must give no rate to {kind}, which has none, but got {name!r}.")
-    own = "" if p is None else f" Here p is {p:g}."
-    return Method(KINDS.get(kind, kind), SENTENCES[kind] + own, p)
+        if len(kinds) == 1 and kinds[0] in RATELESS:
+            raise RangeError(f"`methods` must give no rate to {told}, which has none, but got {name!r}.")
+        if len(p) > 1 and len(kinds) > 1 and len(p) != len(kinds):
+            raise RangeError(f"`methods` must have as many rates as kinds, or one, but got {name!r}.")
+    own = "" if p is None else f" Here p is {', '.join(format(rate, 'g') for rate in p)}."
+    by_kind = {kind: SENTENCES.get(kind) or SENTENCES["thinned"] for kind in kinds}
+    if len(kinds) == 1:
+        return Method(_names(kinds), p, by_kind[told] + own)
+    layers = f"Its hidden layers have {', '.join(kinds)}, in this order. "
+    return Method(_names(kinds), p, layers + " ".join(by_kind.values()) + own)
 
 
-def network(
-    name: str,
-    inputs: int,
-    hidden: Sequence[int],
-    classes: int,
-    *,
-    p: float,
-    input_p: float,
-    groups: int = 1,
-    units: str = "random",
-    examples: int = 1,
-) -> nn.Module:
-    """Build the multilayer perceptron that a method of a comparison trains.
+def _names(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(ALIAS.get(kind, kind) for kind in kinds)
+
+
+def default(model: ModelSettings) -> tuple[str, ...]:
+    """Return the methods that are compared where none are named.
 
     Args:
-        name: of the method.
-        inputs: number of input features.
-        hidden: widths of the hidden layers.
-        classes: number of outputs.
-        p: drop probability of hidden units, where the method has none of its own.
-        input_p: drop probability of input features.
-        groups: of batchwise: how many masks a batch has.
-        units: of batchwise: ``"random"`` units are kept, or a ``"slice"`` of neighbours.
-        examples: how many there are to train on, for a method that learns its noise.
+        model: the network.
 
     Returns:
-        Dropout, then Linear, ReLU and Dropout for each hidden layer, then Linear.
-
-    Raises:
-        RangeError: there is no method of that name, or its rate is out of its range.
+        Names of methods that it can have.
 
     Examples:
-        >>> model = network("torch", 64, [16], 10, p=0.5, input_p=0.2)
-        >>> [type(layer).__name__ for layer in model]
-        ['Dropout', 'Linear', 'ReLU', 'Dropout', 'Linear']
+        >>> default(ModelSettings())
+        ('none', 'torch', 'thinned', 'batchwise')
     """
-    found = method(name)
-    rate = p if found.p is None else found.p
-    dropped = DropoutSettings(found.kind, rate, found.kind, input_p, groups=groups, units=units)
-    return build(ModelSettings(hidden=tuple(hidden)), dropped, Shape((inputs,), classes, examples))
+    if model.kind == "mlp":
+        return ("none", "torch", "thinned", "batchwise")
+    if model.kind == "sparse" and not model.units:
+        return ("none", "sparse_item_replacement")
+    return ("none", "torch", "thinned")

@@ -66,13 +66,12 @@ def difference(method: str, baseline: str, ours: Sequence[float], theirs: Sequen
     return Difference(method, baseline, count, mean, mean - half, mean + half)
 
 
-def verdict(found: Difference, unit: str = " points", scale: float = 100.0) -> str:
+def verdict(found: Difference, numbers: bool = False) -> str:
     """Say what a difference allows to say.
 
     Args:
         found: the difference.
-        unit: of the numbers that are told.
-        scale: by what the errors are multiplied.
+        numbers: whether the errors are of predicted numbers, and not shares that are told in points.
 
     Returns:
         A sentence.
@@ -86,6 +85,7 @@ def verdict(found: Difference, unit: str = " points", scale: float = 100.0) -> s
         'Nothing can be claimed of batchwise and torch with 1 seed: difference 0.05 points, and no interval.'
     """
     both = f"{found.method} and {found.baseline}"
+    scale, unit = (1.0, "") if numbers else (100.0, " points")
     told = f"difference {scale * found.mean:.3g}{unit}"
     if found.seeds == 1:
         return f"Nothing can be claimed of {both} with 1 seed: {told}, and no interval."
@@ -100,12 +100,12 @@ def verdict(found: Difference, unit: str = " points", scale: float = 100.0) -> s
     return f"{found.method} has a {'higher' if found.mean > 0 else 'lower'} test error than {found.baseline} {told}"
 
 
-def cell(found: Difference, scale: float = 100.0) -> str:
+def cell(found: Difference, numbers: bool = False) -> str:
     """Return a difference as a table has it.
 
     Args:
         found: the difference.
-        scale: by what the errors are multiplied.
+        numbers: as for `verdict`.
 
     Returns:
         The mean, with its interval if there is one.
@@ -114,6 +114,7 @@ def cell(found: Difference, scale: float = 100.0) -> str:
         >>> cell(Difference("batchwise", "torch", 3, 0.0005, -0.001, 0.002))
         '+0.05 (-0.1 to 0.2)'
     """
+    scale = 1.0 if numbers else 100.0
     mean = f"{scale * found.mean:+.3g}"
     return mean if found.low is None else f"{mean} ({_ends(found, scale)})"
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from thinned._errors import DataError, ThinnedError
-from thinned.lab.compare import Settings
+from thinned.lab.comparison import Settings
 from thinned.lab.config import Config
 from thinned.lab.costs import Cost
 from thinned.lab.loop import Outcome
-from thinned.lab.recipe import Recipe
 from thinned.lab.records import LARGEST as LARGEST_RECORDS
 from thinned.lab.records import Record
 from thinned.lab.runs import Run
@@ -38,14 +37,13 @@ def read(folder: str | PathLike[str]) -> Run:
 
     Examples:
         >>> import tempfile
-        >>> from thinned.data import load
-        >>> from thinned.lab import compare
-        >>> settings = Settings(methods=("none",), hidden=(8,), seeds=(0,), recipe=Recipe(epochs=1))
+        >>> from thinned.lab import run
+        >>> config = Config.of({"model": {"hidden": [8]}, "training": {"epochs": 1}})
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     done = compare.run(settings, load("digits"), root)
+        ...     done = run.start(config, root)
         ...     found = read(done.folder)
-        >>> found.command, len(found.records), found.summary == done
-        ('compare', 1, True)
+        >>> found.command, len(found.records), found.outcome == done
+        ('train', 1, True)
     """
     folder = Path(folder)
     config = _parsed(folder, "config.json")
@@ -62,24 +60,19 @@ def read(folder: str | PathLike[str]) -> Run:
 
 
 def _comparison(folder: Path, config: dict[str, Any], records: Sequence[Record]) -> Run:
-    told = dict(config["settings"])
-    for name in ("methods", "hidden", "seeds"):
-        told[name] = tuple(told[name])
     # A machine with fewer processors than that of the run can read it all the same.
-    settings = Settings(**{**told, "recipe": Recipe(**told["recipe"]), "threads": None})
-    whole = len(settings.methods) * len(settings.seeds) * settings.recipe.epochs
-    _check_order(records, settings.methods, settings.seeds, settings.recipe.epochs)
+    tables = {**config["settings"], "run": {**config["settings"]["run"], "threads": None}}
+    settings = Settings.of(tables)
+    _check_order(records, settings.methods, settings.each_seed, settings.config.training.epochs)
     summary = summarise(
-        settings.methods,
-        settings.seeds,
+        settings,
         records,
         costs=_costs(folder),
         folder=folder,
-        interrupted=len(records) < whole,
-        baseline=settings.baseline,
-        target_error=settings.target_error,
+        interrupted=len(records) < settings.rounds * len(settings.methods),
+        numbers=config["data"]["task"] == "regression",
     )
-    return Run(folder, "compare", _described(config, asdict(settings)), tuple(records), summary=summary)
+    return Run(folder, "compare", _described(config, settings.tables()), tuple(records), summary=summary)
 
 
 def _training(folder: Path, config: dict[str, Any], records: Sequence[Record]) -> Run:

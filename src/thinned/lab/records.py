@@ -125,18 +125,18 @@ class Journal:
             line = line[self._file.write(line) :]
         os.fsync(self._file.fileno())
 
-    def cut(self, epoch: int) -> None:
-        """Remove what comes after an epoch, and half a line that was being written when a process was killed.
+    def cut(self, count: int) -> None:
+        """Remove what comes after some records, and half a line that was being written when a process was killed.
 
         Args:
-            epoch: the last one that stays.
+            count: how many stay.
 
         Raises:
             RangeError: the file is larger than the records of any run.
         """
         if self._path.stat().st_size > LARGEST:
             raise RangeError(f"{self._path} must have at most {LARGEST} bytes, as a run's has, but it is larger.")
-        self._file.truncate(_length(self._path.read_bytes(), epoch))
+        self._file.truncate(_length(self._path.read_bytes(), count))
 
 
 def _lock(file: Any, path: Path) -> None:
@@ -150,14 +150,11 @@ def _lock(file: Any, path: Path) -> None:
             ) from error
 
 
-def _length(data: bytes, keep: int) -> int:
-    """Return how many bytes the whole lines up to an epoch take."""
+def _length(data: bytes, count: int) -> int:
+    """Return how many bytes the first whole lines take."""
     length = 0
-    for line in data.splitlines(keepends=True):
-        try:
-            if not line.endswith(b"\n") or json.loads(line)["epoch"] > keep:
-                break
-        except (ValueError, KeyError, TypeError):
+    for line in data.splitlines(keepends=True)[:count]:
+        if not line.endswith(b"\n"):
             break
         length += len(line)
     return length

@@ -1,6 +1,6 @@
 """The report of a comparison, of one run of training or of a prediction: tables, figures and sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from thinned.lab import figures, page, paired, tables
@@ -16,6 +16,7 @@ MAIN = (
     *("data.name", "model.kind", "model.hidden", "dropout.kind", "dropout.p"),
     *("training.epochs", "training.batch_size", "training.optimizer", "training.lr", "run.seed"),
 )
+COMPARED = ("data.name", "model.kind", "model.hidden", "dropout.p", "dropout.input_p")
 KEPT = {"random": "drawn one by one", "slice": "a slice of neighbours, which goes on at the first after the last"}
 
 
@@ -54,26 +55,27 @@ def comparison_parts(
     Returns:
         Elements of HTML.
     """
-    data, settings, recipe = config["data"], config["settings"], config["settings"]["recipe"]
-    hidden = ", ".join(map(str, settings["hidden"]))
+    data, settings = config["data"], config["settings"]
+    training, compared = settings["training"], settings["compare"]
     told = (
         f"{', '.join(row.method for row in summary.rows)} on the data {data['name']}: {data['train']:,} examples to "
-        f"train on, {data['test']:,} to test on. The network has {counted(len(settings['hidden']), 'hidden layer')} "
-        f"({hidden} units, ReLU) and is trained for {counted(recipe['epochs'], 'epoch')} with each method and each of "
-        f"{counted(len(settings['seeds']), 'seed')}. For one seed all methods start from the same weights and see the "
+        f"train on, {data['test']:,} to test on. {_network(settings['model'])} is trained for "
+        f"{counted(training['epochs'], 'epoch')} with each method and each of "
+        f"{counted(len(compared['seeds']), 'seed')}. For one seed all methods start from the same weights and see the "
         f"same batches. {data['note']}"
     )
+    grain = "" if summary.numbers else f"One test example is {100 / data['test']:.2g} %. "
     fine = (
-        f"One test example is {100 / data['test']:.2g} %. Peak memory: of all tensors at one time while training, with "
-        "weights, gradients and the state of the optimizer, without the data. Kept for backward: what the forward pass "
-        "of one step stores for the gradients, without the weights and the batch. FLOPs of a step: of the matrix "
-        f"products that are computed, forward and backward, for a batch of {recipe['batch_size']}; a multiplication "
-        "and an addition are two. Latency: of the prediction of one example, without dropout; median."
+        f"{grain}Peak memory: of all tensors at one time while training, with weights, gradients and the state of the "
+        "optimizer, without the data. Kept for backward: what the forward pass of one step stores for the gradients, "
+        "without the weights and the batch. FLOPs of a step: of the matrix products and convolutions that are "
+        f"computed, forward and backward, for a batch of {training['batch_size']}; a multiplication and an addition "
+        "are two. Latency: of the prediction of one example, without dropout; median."
     )
     return [
         page.paragraph(told.rstrip()),
         page.heading("Result", level),
-        *(page.paragraph(text, "warning") for text in tables.warnings(summary, recipe["epochs"])),
+        *(page.paragraph(text, "warning") for text in tables.warnings(summary)),
         *(page.paragraph(text, "verdict") for text in summary.verdicts),
         page.table(tables.headings(summary), [tables.cells(summary, row) for row in summary.rows]),
         page.table(tables.cost_headings(summary), [tables.cost_cells(row) for row in summary.rows]),
@@ -86,18 +88,28 @@ def comparison_parts(
     ]
 
 
+def _network(model: Mapping[str, Any]) -> str:
+    """Say in words which network it is, as the subject of a sentence."""
+    if model["kind"] == "transformer":
+        return f"A transformer ({counted(model['layers'], 'block')} of {model['width']} features)"
+    hidden = ", ".join(map(str, model["hidden"]))
+    layers = f"{counted(len(model['hidden']), 'hidden layer')} ({hidden} units)" if hidden else "no hidden layer"
+    if model["kind"] == "convnet":
+        return f"A network with {counted(len(model['channels']), 'convolution')} and {layers}"
+    return f"A network of kind {model['kind']} with {layers}"
+
+
 def _settings(config: Mapping[str, Any]) -> dict[str, str]:
-    settings, environment = config["settings"], config["environment"]
-    masks = counted(settings["groups"], "mask")
+    settings, compared = config["settings"], config["settings"]["compare"]
     entries = {
-        "drop probability": f"{settings['p']:g} of hidden units, {settings['input_p']:g} of inputs",
-        "training": _training(settings["recipe"]),
-        "batchwise": f"{masks} for a batch; kept units: {KEPT[settings['units']]}",
-        "seeds": ", ".join(map(str, settings["seeds"])),
-        **_texts(environment),
+        "training": _training(settings["training"]),
+        "compare.seeds": ", ".join(map(str, compared["seeds"])),
+        **_settings_of_training(settings, COMPARED),
+        **_texts(config["environment"]),
     }
-    if "batchwise" not in settings["methods"]:
-        del entries["batchwise"]
+    if any("batchwise" in method for method in compared["methods"]):
+        masks = counted(settings["dropout"]["groups"], "mask")
+        entries["batchwise"] = f"{masks} for a batch; kept units: {KEPT[settings['dropout']['units']]}"
     return entries
 
 
@@ -106,9 +118,10 @@ def _training(recipe: Mapping[str, Any]) -> str:
     decay = f", weight decay {recipe['weight_decay']:g}" if recipe["weight_decay"] else ""
     optimizer = OPTIMIZERS[recipe["optimizer"]].words.format(f"{recipe['momentum']:g}")
     schedule = SCHEDULES[recipe["schedule"]].words.format(f"{recipe['final_lr_share']:g}")
+    warmup = f" after {counted(recipe['warmup_epochs'], 'epoch')} of rising" if recipe["warmup_epochs"] else ""
     return (
-        f"{optimizer}{decay}; learning rate {recipe['lr']:g} in the first epoch, {schedule}; batches of "
-        f"{recipe['batch_size']}; cross-entropy"
+        f"{optimizer}{decay}; learning rate {recipe['lr']:g} in the first epoch{warmup}, {schedule}; batches of "
+        f"{recipe['batch_size']}"
     )
 
 
@@ -118,15 +131,16 @@ def _curves(summary: Summary, done: Sequence[Record], prefix: str) -> str:
     band = "" if len(summary.seeds) == 1 else " Line: mean over the seeds; band: from the lowest to the highest."
     late = figures.beyond(methods, done)
     cut = f" {counted(late, 'epoch')} took longer than the axis shows." if late else ""
+    scale, unit = (1, "") if summary.numbers else (100, ", %")
     drawn = {
         f"Test error after each epoch, without dropout.{band}": figures.curves(
-            methods, comparable, "test error, %", lambda record: 100 * record.test_error
+            methods, comparable, f"test error{unit}", lambda record: scale * record.test_error
         ),
         f"Loss on the training examples as they are met, with dropout.{band}": figures.curves(
             methods, comparable, "training loss", lambda record: record.train_loss
         ),
         "Test error against the time of training; mean of both over the seeds.": figures.against_time(
-            methods, comparable, "test error, %", lambda record: 100 * record.test_error
+            methods, comparable, f"test error{unit}", lambda record: scale * record.test_error
         ),
         f"Time of every epoch of training, a dot each; the bar is the median.{cut}": figures.times(methods, done),
     }
@@ -135,7 +149,9 @@ def _curves(summary: Summary, done: Sequence[Record], prefix: str) -> str:
             f"Difference in test error from {summary.baseline}, with its {100 * paired.LEVEL:g} % interval. Left of 0 "
             "is better; an interval that holds 0 does not tell."
         )
-        drawn[caption] = figures.intervals(summary.differences, "points of test error", 100)
+        drawn[caption] = figures.intervals(
+            summary.differences, "test error" if summary.numbers else "points of test error", scale
+        )
     return page.drawings(drawn, prefix)
 
 
@@ -291,12 +307,12 @@ def _training_curves(run: Run, prefix: str) -> str:
     return page.drawings(drawn, prefix)
 
 
-def _settings_of_training(settings: Mapping[str, Any]) -> dict[str, str]:
-    """The main settings of a run of training, and what else is not the default."""
+def _settings_of_training(settings: Mapping[str, Any], main: Collection[str] = MAIN) -> dict[str, str]:
+    """The main settings of a run, and what else is not the default."""
     default = Config().tables()
     return {
         f"{section}.{name}": ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        for section, table in settings.items()
-        for name, value in table.items()
-        if value != default[section][name] or f"{section}.{name}" in MAIN
+        for section in default
+        for name, value in settings[section].items()
+        if value != default[section][name] or f"{section}.{name}" in main
     }

@@ -78,7 +78,7 @@ def start(
     folder = Path()
     if job.writes:
         folder = records.create(Path(root), name, "train")
-        with _storage(folder, ""):
+        with storage(folder, ""):
             records.write_text(folder / "config.toml", config.toml())
             records.write_json(folder / "config.json", _description(config, parts))
     return _train(config, parts, folder, job, display)
@@ -209,15 +209,7 @@ def _with_threads(config: Config, weights: int) -> Config:
 def _description(config: Config, parts: Parts) -> dict[str, Any]:
     return {
         "command": "train",
-        "data": {
-            "name": parts.name,
-            "train": len(parts.train),
-            "validation": len(parts.validation),
-            "test": len(parts.test),
-            "note": parts.note,
-            "task": "regression" if parts.train.targets.is_floating_point() else "classification",
-            "fingerprint": examples.fingerprint(parts.train),
-        },
+        "data": parts.described(),
         "settings": config.tables(),
         "environment": {**records.environment(), "threads": config.run.threads},
     }
@@ -247,7 +239,7 @@ def _train(config: Config, parts: Parts, folder: Path, job: Job, display: Displa
         stack.enter_context(machine.threads(config.run.threads))
         stack.enter_context(_resumable(how))
         stack.enter_context(peers())
-        stack.enter_context(_storage(folder, how))
+        stack.enter_context(storage(folder, how))
         journal = Journaled(config, folder, stack) if job.writes else None
         path = folder / "checkpoints"
         data = job.share(journal.checkpoints.latest(display.say) if journal else b"")
@@ -276,8 +268,16 @@ def _resumable(how: str) -> Iterator[None]:
 
 
 @contextmanager
-def _storage(folder: Path, how: str) -> Iterator[None]:
-    """Say what to do where nothing more can be written, as on a disk that is full."""
+def storage(folder: Path, how: str) -> Iterator[None]:
+    """Say what to do where nothing more can be written, as on a disk that is full.
+
+    Args:
+        folder: that is written to.
+        how: to go on, as a sentence.
+
+    Raises:
+        StorageError: nothing more can be written.
+    """
     try:
         yield
     except OSError as error:

@@ -123,8 +123,7 @@ def _joined(grouped: Sequence[Sequence[Run]]) -> Joined:
         if shared:
             pairs = ([one.test_errors[seed] for seed in shared] for one in (group, first))
             differences.append(paired.difference(group.label, first.label, *pairs))
-    unit = {"unit": "", "scale": 1.0} if numbers else {}
-    verdicts = tuple(paired.verdict(found, **unit) for found in differences)  # type: ignore[arg-type]
+    verdicts = tuple(paired.verdict(found, numbers) for found in differences)
     return Joined(first.runs[0].config["data"]["name"], tuple(groups), tuple(differences), verdicts, numbers)
 
 

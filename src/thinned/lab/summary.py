@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from thinned.lab import methods as known
 from thinned.lab import paired
+from thinned.lab.comparison import Settings
 from thinned.lab.costs import Cost
 from thinned.lab.paired import Difference
 from thinned.lab.records import Record
@@ -66,22 +66,26 @@ class Summary:
         rows: one for each method, in the order of the settings.
         baseline: the method that the others are compared with.
         epoch: the last epoch that all methods reached for some seed; 0 if there is none.
+        epochs: how many there are to be.
         seeds: the seeds for which all methods reached it. Only these count for the test error.
         interrupted: whether the comparison was stopped before its end.
         target_error: the test error whose time was asked for, if any.
         differences: in test error from the baseline, one for each other method that did not diverge.
         verdicts: what these allow to say, one sentence each.
+        numbers: whether errors are roots of mean squared errors, in the unit of the targets, and not shares.
     """
 
     folder: str
     rows: tuple[Row, ...]
     baseline: str
     epoch: int
+    epochs: int
     seeds: tuple[int, ...]
     interrupted: bool
     target_error: float | None = None
     differences: tuple[Difference, ...] = ()
     verdicts: tuple[str, ...] = ()
+    numbers: bool = False
 
 
 def baseline_of(methods: Sequence[str], asked: str | None = None) -> str:
@@ -102,44 +106,42 @@ def baseline_of(methods: Sequence[str], asked: str | None = None) -> str:
 
 
 def summarise(
-    methods: Sequence[str],
-    seeds: Sequence[int],
+    settings: Settings,
     done: Sequence[Record],
     *,
     costs: Mapping[str, Cost],
     folder: Path,
     interrupted: bool = False,
-    baseline: str | None = None,
-    target_error: float | None = None,
+    numbers: bool = False,
 ) -> Summary:
     """Sum up the records of a comparison, or of a part of one.
 
     Args:
-        methods: what was compared.
-        seeds: of the networks.
+        settings: what was compared.
         done: the records.
         costs: of each method that was measured.
         folder: where the records are.
         interrupted: whether there should have been more records.
-        baseline: as for `baseline_of`.
-        target_error: the test error whose time is asked for.
+        numbers: whether numbers are predicted.
 
     Returns:
         The table. Only epochs that all methods reached are compared, so that all are judged after as much training.
 
     Examples:
         >>> done = [Record("none", 0, 1, 0.5, 0.25, 2.0), Record("torch", 0, 1, 0.5, 0.125, 3.0)]
-        >>> summary = summarise(["none", "torch"], [0], done, costs={}, folder=Path("runs/first"), target_error=0.2)
+        >>> settings = Settings(methods=("none", "torch"), seeds=1, target_error=0.2)
+        >>> summary = summarise(settings, done, costs={}, folder=Path("runs/first"))
         >>> [(row.method, row.test_error, row.speed, row.to_target) for row in summary.rows]
         [('none', 0.25, 1.5, (None,)), ('torch', 0.125, 1.0, (3.0,))]
         >>> summary.verdicts
         ('Nothing can be claimed of none and torch with 1 seed: difference 12.5 points, and no interval.',)
     """
+    methods, seeds, target_error = settings.methods, settings.each_seed, settings.target_error
     by_method = {method: [record for record in done if record.method == method] for method in methods}
     reached = {seed: min(sum(r.seed == seed for r in mine) for mine in by_method.values()) for seed in seeds}
     epoch = max(reached.values())
     counted = tuple(seed for seed in seeds if epoch and reached[seed] == epoch)
-    reference = baseline_of(methods, baseline)
+    reference = baseline_of(methods, settings.baseline)
     seconds = {
         method: statistics.median(r.seconds for r in mine) if mine else None for method, mine in by_method.items()
     }
@@ -151,7 +153,7 @@ def summarise(
         rows.append(
             Row(
                 method=method,
-                sentence=known.method(method).sentence,
+                sentence=settings.sentence(method),
                 test_errors=errors,
                 test_error=statistics.fmean(errors) if errors else None,
                 spread=statistics.stdev(errors) if len(errors) > 1 else None,
@@ -174,11 +176,13 @@ def summarise(
         rows=tuple(rows),
         baseline=reference,
         epoch=epoch,
+        epochs=settings.config.training.epochs,
         seeds=counted,
         interrupted=interrupted,
         target_error=target_error,
         differences=differences,
-        verdicts=tuple(map(paired.verdict, differences)),
+        verdicts=tuple(paired.verdict(found, numbers) for found in differences),
+        numbers=numbers,
     )
 
 

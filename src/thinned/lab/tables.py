@@ -23,11 +23,13 @@ def headings(summary: Summary) -> list[str]:
         As many as `cells` gives for a row.
 
     Examples:
-        >>> headings(Summary("runs/first", (), baseline="torch", epoch=0, seeds=(), interrupted=False))
+        >>> headings(Summary("runs/first", (), baseline="torch", epoch=0, epochs=10, seeds=(), interrupted=False))
         ['method', 'test error, %', 'against torch, points (95 % interval)']
     """
     interval = "" if len(summary.seeds) == 1 else f" ({100 * paired.LEVEL:g} % interval)"
-    target = [] if summary.target_error is None else [f"seconds to {100 * summary.target_error:g} % test error"]
+    target = [] if summary.target_error is None else [f"seconds to {_short(summary)} test error"]
+    if summary.numbers:
+        return ["method", "test error", f"against {summary.baseline}{interval}", *target]
     return ["method", "test error, %", f"against {summary.baseline}, points{interval}", *target]
 
 
@@ -44,14 +46,15 @@ def cells(summary: Summary, row: Row, plus_minus: str = "±") -> list[str]:
 
     Examples:
         >>> row = Row("none", "", (0.02, 0.03), 0.025, 0.007, 1.5, 3.0, None, None, (2.5, None), diverged=False)
-        >>> cells(Summary("runs/first", (row,), "none", 9, (0, 1), interrupted=False, target_error=0.02), row)
+        >>> cells(Summary("runs/first", (row,), "none", 9, 9, (0, 1), interrupted=False, target_error=0.02), row)
         ['none', '2.50 ± 0.70', 'baseline', '- (1 of 2 seeds)']
     """
-    error = NONE if row.test_error is None else f"{100 * row.test_error:.2f}"
-    apart = {found.method: paired.cell(found) for found in summary.differences}
+    error = NONE if row.test_error is None else error_text(row.test_error, summary.numbers).removesuffix(" %")
+    spread = None if row.spread is None else error_text(row.spread, summary.numbers).removesuffix(" %")
+    apart = {found.method: paired.cell(found, summary.numbers) for found in summary.differences}
     told = [
         row.method,
-        error if row.spread is None else f"{error} {plus_minus} {100 * row.spread:.2f}",
+        error if spread is None else f"{error} {plus_minus} {spread}",
         "baseline" if row.method == summary.baseline else apart.get(row.method, NONE),
     ]
     if summary.target_error is not None:
@@ -71,7 +74,7 @@ def cost_headings(summary: Summary) -> list[str]:
         As many as `cost_cells` gives for a row.
 
     Examples:
-        >>> cost_headings(Summary("runs/first", (), baseline="torch", epoch=0, seeds=(), interrupted=False))[2]
+        >>> cost_headings(Summary("runs/first", (), "torch", epoch=0, epochs=10, seeds=(), interrupted=False))[2]
         'speed vs torch'
     """
     return [
@@ -111,23 +114,24 @@ def cost_cells(row: Row) -> list[str]:
     ]
 
 
-def warnings(summary: Summary, epochs: int) -> list[str]:
+def warnings(summary: Summary) -> list[str]:
     """Say what went wrong.
 
     Args:
         summary: the results.
-        epochs: how many there should have been.
 
     Returns:
         Sentences; none where all went well.
 
     Examples:
-        >>> warnings(Summary("runs/first", (), baseline="torch", epoch=3, seeds=(), interrupted=True), epochs=10)
+        >>> warnings(Summary("runs/first", (), baseline="torch", epoch=3, epochs=10, seeds=(), interrupted=True))
         ['Stopped early, after epoch 3 of 10; the table holds what was done by then.']
     """
     found = []
     if summary.interrupted:
-        found.append(f"Stopped early, after epoch {summary.epoch} of {epochs}; the table holds what was done by then.")
+        found.append(
+            f"Stopped early, after epoch {summary.epoch} of {summary.epochs}; the table holds what was done by then."
+        )
     for row in summary.rows:
         if row.diverged:
             found.append(f"The training of {row.method} diverged: its loss is not finite. Try a lower learning rate.")
@@ -144,14 +148,15 @@ def notes(summary: Summary) -> list[str]:
         Sentences.
 
     Examples:
-        >>> notes(Summary("runs/first", (), baseline="torch", epoch=3, seeds=(0,), interrupted=False))[0]
+        >>> notes(Summary("runs/first", (), baseline="torch", epoch=3, epochs=10, seeds=(0,), interrupted=False))[0]
         'Test error: after epoch 3, 1 seed. Seconds: median over all epochs, training only.'
     """
     if not summary.seeds:
         return []
     several = f"mean and standard deviation over {len(summary.seeds)} seeds"
     seeds = "1 seed" if len(summary.seeds) == 1 else several
-    found = [f"Test error: after epoch {summary.epoch}, {seeds}. Seconds: median over all epochs, training only."]
+    root = ", the root of the mean squared error in the unit of the targets" if summary.numbers else ""
+    found = [f"Test error: after epoch {summary.epoch}, {seeds}{root}. Seconds: median over all epochs, training only."]
     intervals = sum(difference.low is not None for difference in summary.differences)
     if intervals:
         found.append(
@@ -161,10 +166,15 @@ def notes(summary: Summary) -> list[str]:
     found += several_intervals(summary.differences)
     if summary.target_error is not None:
         found.append(
-            f"Time to {100 * summary.target_error:g} %: seconds of training until the test error is that low after an "
+            f"Time to {_short(summary)}: seconds of training until the test error is that low after an "
             "epoch for the first time; median over the seeds, one that never got there counted as endless."
         )
     return found
+
+
+def _short(summary: Summary) -> str:
+    """The error that was aimed at."""
+    return f"{summary.target_error:g}" if summary.numbers else f"{100 * (summary.target_error or 0):g} %"
 
 
 def measures(about: Mapping[str, Any]) -> list[list[str]]:

@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 Shown = TypeVar("Shown", bound="Bars")
 LINES = 10  # of a log, at most, where there are no bars
+LONGEST = 24  # letters of what a row is about, on one line: the numbers beside it need the rest
 
 
 class Bars:
@@ -78,7 +79,7 @@ def say(console: Console, text: str) -> None:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None, text: str = "") -> Table:
-    """Return a table, whose first column is never cut, as it says what a row is about.
+    """Return a table, whose first column is never cut, as it says what a row is about; a very long name has two lines.
 
     Args:
         headings: of the columns.
@@ -96,13 +97,14 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str 
         (['left', 'right'], 2)
     """
     made = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)  # seven columns in 80 letters
+    first = max(map(cell_len, [headings[0], *(row[0] for row in rows)]))
     for place, heading in enumerate(headings):
         made.add_column(
             escape(heading),
             justify="left" if heading == (text or headings[0]) else "right",
             overflow="fold",
-            no_wrap=place == 0,
-            min_width=None if place else max(map(cell_len, [heading, *(row[0] for row in rows)])),
+            no_wrap=place == 0 and first <= LONGEST,
+            min_width=None if place else min(first, LONGEST),
         )
     for row in rows:
         made.add_row(*map(escape, row))
