@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from thinned.data import Dataset, Split
-from thinned.lab import distributed, run
+from thinned.lab import distributed, models, run
+from thinned.lab.comparison import Settings
 from thinned.lab.config import Config
+from thinned.lab.examples import Shape
 
 
 def stripes(examples, seed):
@@ -38,6 +40,25 @@ def small(**sections):
     for name, table in sections.items():
         tables[name] = {**tables.get(name, {}), **table}
     return Config.of(tables)
+
+
+def compared(*methods, seeds=(0, 1), target_error=None, baseline=None, **sections):
+    """Settings of a comparison of two epochs, by default of a few hidden units; sections override them."""
+    tables = {
+        "model": {} if "model" in sections else {"hidden": [16]},
+        "training": {"epochs": 2, "batch_size": 20},
+        "run": {"threads": 1, "device": "cpu"},
+        "compare": {"methods": methods, "seeds": seeds, "target_error": target_error, "baseline": baseline},
+    }
+    for name, table in sections.items():
+        tables[name] = {**tables.get(name, {}), **table}
+    return Settings.of(tables)
+
+
+def network(name, inputs=6, hidden=(5, 4), classes=3, **dropout):
+    """The perceptron that a method of a comparison trains."""
+    settings = compared(name, model={"hidden": hidden}, dropout={"input_p": 0.2, **dropout})
+    return models.build(settings.config.model, settings.dropout(name), Shape((inputs,), classes))
 
 
 def lines(folder):

@@ -13,16 +13,19 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from laboratory import compared
 from rich.console import Console
 
 import thinned_cli
 from thinned import data
 from thinned.lab import display, records, summary, tables, terminal
-from thinned.lab.compare import Settings
-from thinned.lab.recipe import OPTIMIZERS, SCHEDULES, Recipe
+from thinned.lab.comparison import Settings
+from thinned.lab.examples import parts
+from thinned.lab.recipe import OPTIMIZERS, SCHEDULES
 from thinned.lab.records import Record
 from thinned.lab.train import Trainer
-from thinned_cli.commands import EXAMPLES, thinned
+from thinned_cli.commands import thinned
+from thinned_cli.compare import EXAMPLES
 
 TINY = ["--hidden", "16", "--epochs", "1", "--batch-size", "20", "--threads", "1"]
 
@@ -57,8 +60,9 @@ def test_compare_end_to_end(compare, tmp_path):
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     told = result.stdout.splitlines()
-    assert told[0].startswith("seed 0 (1 of 2), epoch 1 of 1: test error none ")
-    assert told[1].startswith("seed 1 (2 of 2), epoch 1 of 1: test error none ")
+    assert told[0] == "40 examples of stripes to train on, 20 to test"
+    assert told[1].startswith("seed 0 (1 of 2), epoch 1 of 1: test error none ")
+    assert told[2].startswith("seed 1 (2 of 2), epoch 1 of 1: test error none ")
     for method in ("none", "torch", "thinned", "batchwise"):
         assert sum(line.startswith(f" {method} ") for line in told) == 2  # results, costs
     said = " ".join(told)
@@ -81,39 +85,38 @@ def test_options_reach_the_comparison(compare, tmp_path):
     batchwise = ["--groups", "2", "--units", "slice", "--baseline", "none", "--target-error", "0.25"]
     assert compare(*chosen, *trained, *falling, *batchwise, "--name", "x").exit_code == 0
     config = json.loads((tmp_path / "runs" / "x" / "config.json").read_text(encoding="utf-8"))
-    assert config["settings"] == {
+    settings = config["settings"]
+    assert settings["compare"] == {
         "methods": ["thinned", "none"],
-        "hidden": [8, 6],
-        "p": 0.3,
-        "input_p": 0.0,
+        "named": {},
         "seeds": [7, 0],
-        "recipe": {
-            "epochs": 1,
-            "batch_size": 20,
-            "optimizer": "adamw",
-            "lr": 0.5,
-            "momentum": 0.0,
-            "weight_decay": 0.01,
-            "schedule": "exponential",
-            "final_lr_share": 0.25,
-            "warmup_epochs": 0,
-            "clip_norm": 0.0,
-        },
-        "groups": 2,
-        "units": "slice",
-        "threads": 1,
         "baseline": "none",
         "target_error": 0.25,
+    }
+    assert settings["model"]["hidden"] == [8, 6]
+    assert [settings["dropout"][name] for name in ("p", "input_p", "groups", "units")] == [0.3, 0.0, 2, "slice"]
+    assert settings["run"]["threads"] == 1
+    assert settings["training"] == {
+        "epochs": 1,
+        "batch_size": 20,
+        "optimizer": "adamw",
+        "lr": 0.5,
+        "momentum": 0.0,
+        "weight_decay": 0.01,
+        "schedule": "exponential",
+        "final_lr_share": 0.25,
+        "warmup_epochs": 0,
+        "clip_norm": 0.0,
     }
 
 
 def test_artificial_data(compare, tmp_path):
     assert compare("--data", "artificial", "--examples", "30", "--methods", "torch", "--name", "x").exit_code == 0
     config = json.loads((tmp_path / "runs" / "x" / "config.json").read_text(encoding="utf-8"))
-    assert config["data"] == {"name": "artificial", "train": 30, "test": 3, "standardised": False, "note": ""}
+    assert (config["data"]["name"], config["data"]["train"], config["data"]["test"]) == ("artificial", 30, 3)
     compare("--data", "artificial", "--examples", "30", "--methods", "torch", "--standardise", "--name", "y")
     other = json.loads((tmp_path / "runs" / "y" / "config.json").read_text(encoding="utf-8"))
-    assert other["data"] == config["data"] | {"standardised": True}
+    assert other["data"]["fingerprint"] != config["data"]["fingerprint"]
 
 
 def test_one_file_of_cifar(compare, tmp_path):
@@ -141,11 +144,14 @@ def test_a_table_and_sparse_rows(compare, tmp_path, name, content):
 
 def test_data_without_classes(compare, tmp_path):
     path = tmp_path / "numbers.csv"
-    path.write_text("".join(f"{i},{i / 7}\n" for i in range(20)), encoding="ascii")
-    result = compare("--data", str(path))
-    assert result.exit_code == 2
-    assert result.stderr == "Error: `data` must have classes to be compared, but numbers is for regression.\n"
-    assert not (tmp_path / "runs").exists()
+    path.write_text("".join(f"{i},{100 * i}.5\n" for i in range(20)), encoding="ascii")
+    result = compare("--data", str(path), "--standardise", "--name", "x", "--target-error", "3", "--seeds", "2")
+    assert result.exit_code == 0, result.output
+    assert " %" not in result.stdout.partition("Interval:")[0].replace("95 %", "")
+    assert "seconds to 3 test error" in " ".join(result.stdout.split())
+    assert "the root of the mean squared error in the unit of the targets" in result.stdout
+    found = json.loads((tmp_path / "runs" / "x" / "records.jsonl").read_text(encoding="utf-8").partition("\n")[0])
+    assert found["test_error"] > 100  # the numbers have a deviation of 577; in deviations it would be about 1
 
 
 def test_a_download_is_told(compare, folder, monkeypatch):
@@ -158,23 +164,23 @@ def test_a_download_is_told(compare, folder, monkeypatch):
     monkeypatch.setattr(data, "load", load)
     result = compare("--data", "mnist", "--methods", "none", "--name", "x")
     assert result.exit_code == 0
-    assert result.stderr == "Downloaded images.gz, 1.0 MiB.\n"
+    assert result.stdout.startswith("Downloaded images.gz, 1.0 MiB.\n")
 
 
 def test_one_seed_by_its_number(compare, tmp_path):
     assert compare("--seeds", "7,", "--name", "x", "--methods", "none").exit_code == 0
     config = json.loads((tmp_path / "runs" / "x" / "config.json").read_text(encoding="utf-8"))
-    assert config["settings"]["seeds"] == [7]
+    assert config["settings"]["compare"]["seeds"] == [7]
 
 
 def test_defaults_agree_with_those_of_python(monkeypatch):
     taken = []
 
-    def stop(settings, *_):
+    def stop(settings, *_, **__):
         taken.append(settings)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("thinned.lab.compare.run", stop)
+    monkeypatch.setattr("thinned.lab.compare.start", stop)
     assert CliRunner().invoke(thinned, ["compare"]).exit_code == 130
     assert taken == [Settings()]
 
@@ -187,22 +193,18 @@ def test_defaults_agree_with_those_of_python(monkeypatch):
         (["--input-p", "-1"], "`input_p` must be in [0, 1], but got input_p=-1.0."),
         (
             ["--methods", "none,foo"],
-            "variational, dropconnect, concrete, sparse_variational, but got 'foo'.",
+            "sparse_replacement, sparse_item_replacement, but got 'foo'.",
         ),
-        (
-            ["--methods", ""],
-            "variational, dropconnect, concrete, sparse_variational, but got ''.",
-        ),
-        (["--hidden", "16,x"], "`hidden` must be integers with commas between them, but got hidden='16,x'."),
-        (["--hidden", ""], "`hidden` must be integers with commas between them, but got hidden=''."),
+        (["--methods", "none,none"], "`methods` must be at least one, none twice, but got methods='none,none'."),
+        (["--hidden", "16,x"], "`model.hidden` must be an integer, but got model.hidden='x'."),
         (["--hidden", "0"], "`hidden` must be at least 1, but got hidden=0."),
         (["--seeds", "0"], "`seeds` must be at least 1, but got seeds=0."),
         (["--seeds", "1,1"], "`seeds` must be at least one, none twice, but got seeds='1,1'."),
-        (["--seeds", "x"], "`seeds` must be integers with commas between them, but got seeds='x'."),
+        (["--seeds", "x"], "`seeds` must be an integer or a list, but got seeds='x'."),
         (["--seeds", "99999999999"], "`seeds` must be at most 10000, but got seeds=99999999999."),
         (["--batch-size", "0"], "`batch_size` must be at least 1, but got batch_size=0."),
         (["--epochs", "0"], "`epochs` must be at least 1, but got epochs=0."),
-        (["--epochs", "x"], "Invalid value for '--epochs': 'x' is not a valid integer."),
+        (["--epochs", "x"], "`training.epochs` must be an integer, but got training.epochs='x'."),
         (["--lr", "nan"], "`lr` must be above 0 and at most 3.4e+38, but got lr=nan."),
         (["--momentum", "1"], "`momentum` must be in [0, 1), but got momentum=1.0."),
         (
@@ -267,7 +269,10 @@ def test_a_failing_disk_ends_in_one_sentence(compare, monkeypatch):
     monkeypatch.setattr(records.Journal, "add", full)
     result = compare()
     assert result.exit_code == 2
-    assert result.stderr == "Error: [Errno 28] No space left on device.\n"
+    said = "must be a folder that can be written to, but: No space left on device. What was written before is whole."
+    assert said in result.stderr
+    assert "Go on with: thinned compare --resume " in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_ctrl_c_keeps_what_is_done(compare, monkeypatch, tmp_path):
@@ -304,12 +309,13 @@ def test_ctrl_c_before_anything_is_done(compare, monkeypatch, tmp_path):
 
 
 def test_progress_in_a_terminal(capsys):
-    settings = Settings(methods=("none", "torch"), seeds=(4,), recipe=Recipe(epochs=2))
+    settings = compared("none", "torch", seeds=[4])
     console = Console(force_terminal=True, width=100, color_system=None)
-    with display.Progress(console, settings) as show:
+    with display.CompareProgress(console) as show:
+        show.begin(settings, parts(data.load("digits"), 0.0), 0)
         for epoch in (1, 2):
             for method in settings.methods:
-                show(Record(method, 4, epoch, 0.5, 0.125 / epoch, 1.0))
+                show.epoch(Record(method, 4, epoch, 0.5, 0.125 / epoch, 1.0))
     told = capsys.readouterr().out
     bars = [line.split(maxsplit=1) for line in re.sub(r"\x1b\[[?0-9]*[A-Za-z]", "", told).splitlines() if line.strip()]
     assert any("seed 4, epoch 1: test error 12.50 %" in rest for _, rest in bars)  # drawn as it goes
@@ -319,7 +325,7 @@ def test_progress_in_a_terminal(capsys):
 
 def test_the_first_column_of_a_table_is_never_cut(capsys):
     methods = ("sparse_variational", "thinned:0.25", "thinned:0.5")
-    empty = summary.Summary("x", (), baseline="thinned:0.5", epoch=0, seeds=(), interrupted=False)
+    empty = summary.Summary("x", (), baseline="thinned:0.5", epoch=0, epochs=1, seeds=(), interrupted=False)
     cells = ["10.25 ± 0.01", "0.91 (0.90 to 0.92)", "1,017.4 MB", "1,101.2 MB", "12.3 G", "0.213 ms"]
     headings, rows = tables.cost_headings(empty), [[name, *cells] for name in methods]
     Console(force_terminal=True, color_system=None, width=80).print(terminal.table(headings, rows))
@@ -341,12 +347,14 @@ def test_a_line_is_wrapped_at_blanks_in_a_terminal_alone(capsys):
 
 
 def test_a_log_has_at_most_ten_lines(capsys):
-    settings = Settings(methods=("none",), seeds=(0, 1), recipe=Recipe(epochs=25))
-    with display.Progress(Console(force_terminal=False), settings) as show:
+    settings = compared("none", training={"epochs": 25})
+    with display.CompareProgress(Console(force_terminal=False)) as show:
+        show.begin(settings, parts(data.load("digits"), 0.0), 0)
         for seed in (0, 1):
             for epoch in range(1, 26):
-                show(Record("none", seed, epoch, 0.5, 0.5, 1.0))
-    lines = capsys.readouterr().out.splitlines()
+                show.epoch(Record("none", seed, epoch, 0.5, 0.5, 1.0))
+    said, *lines = capsys.readouterr().out.splitlines()
+    assert said == "1,438 examples of digits to train on, 359 to test"
     assert len(lines) == 10
     assert lines[0] == "seed 0 (1 of 2), epoch 5 of 25: test error none 50.00 %"
     assert lines[-1] == "seed 1 (2 of 2), epoch 25 of 25: test error none 50.00 %"
@@ -363,7 +371,7 @@ def test_info():
 def test_the_examples_of_help_are_commands():
     lines = EXAMPLES.replace("\n    ", " ").splitlines()  # one goes over two lines
     examples = [shlex.split(line) for line in lines if line.startswith("  thinned ")]
-    assert len(examples) == 9
+    assert len(examples) == 11
     for _, command, *arguments in examples:
         thinned.commands[command].make_context(command, arguments)
 
@@ -374,7 +382,7 @@ def test_help_and_unknown_commands():
     assert "compare" in result.stdout
     result = CliRunner().invoke(thinned, ["compare", "-h"])
     assert result.exit_code == 0
-    assert "[default: none,torch,thinned,batchwise]" in " ".join(result.stdout.split())
+    assert "[default: (none,torch,thinned and for a perceptron batchwise)]" in " ".join(result.stdout.split())
     result = CliRunner().invoke(thinned, ["dance"])
     assert result.exit_code == 2
     assert result.stderr == "Error: No such command 'dance'.\n"

@@ -5,20 +5,20 @@ import math
 import os
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from laboratory import compared, lines, network
 from torch import nn
 
 from thinned import optim
 from thinned._errors import KindError, MissingExtraError, RangeError
 from thinned.batchwise import Chain
 from thinned.data import Dataset, Split
-from thinned.lab import compare, methods, train
-from thinned.lab.compare import Settings
+from thinned.lab import compare, train
+from thinned.lab.comparison import Settings, request
 from thinned.lab.examples import Examples
 from thinned.lab.recipe import Recipe
 from thinned.lab.train import Trainer
@@ -34,11 +34,17 @@ def made(examples, seed):
 
 
 DATA = Dataset("stripes", train=made(90, 0), test=made(33, 1), classes=3)
-SMALL = Settings(hidden=(16,), seeds=(0, 1), recipe=Recipe(epochs=2, batch_size=20), threads=1)
+SMALL = compared(dropout={"input_p": 0.2})
 
 
-def lines(folder):
-    return [json.loads(line) for line in Path(folder, "records.jsonl").read_text(encoding="utf-8").splitlines()]
+METHODS = ("none", "torch", "thinned", "batchwise")
+
+
+class Watching(compare.Silent):
+    """Calls a function for each record."""
+
+    def __init__(self, function):
+        self.epoch = function
 
 
 def without_time(found, method):
@@ -50,9 +56,9 @@ def without_time(found, method):
 
 def test_a_whole_comparison(tmp_path):
     seen = []
-    summary = compare.run(SMALL, DATA, tmp_path, "first", seen.append)
+    summary = compare.start(SMALL, tmp_path, "first", data=DATA, display=Watching(seen.append))
     folder = tmp_path / "first"
-    assert sorted(os.listdir(folder)) == ["config.json", "records.jsonl", "report.html", "summary.json"]
+    assert sorted(os.listdir(folder)) == ["config.json", "config.toml", "records.jsonl", "report.html", "summary.json"]
 
     found = lines(folder)
     assert [{key: value for key, value in vars(record).items() if value is not None} for record in seen] == found
@@ -74,16 +80,18 @@ def test_a_whole_comparison(tmp_path):
     assert stored["rows"][1]["cost"] == vars(summary.rows[1].cost)
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    assert config["data"] == {"name": "stripes", "train": 90, "test": 33, "standardised": False, "note": ""}
-    assert config["settings"]["hidden"] == [16]
+    counts = {"name": "stripes", "train": 90, "validation": 0, "test": 33, "note": "", "task": "classification"}
+    assert {key: value for key, value in config["data"].items() if key != "fingerprint"} == counts
+    assert config["settings"] == SMALL.tables()
+    assert request(folder / "config.toml", {}, {}) == SMALL
     assert config["environment"]["torch"] == torch.__version__
     assert config["environment"]["threads"] == 1
 
 
 def test_without_dropout_all_methods_train_the_same_network(tmp_path):
     """Same weights at the start, same batches, same order: with p = 0 no bit differs, or only the rounding."""
-    still = Settings(hidden=(16,), p=0, input_p=0, seeds=(0, 5), recipe=SMALL.recipe, threads=1)
-    found = lines(compare.run(still, DATA, tmp_path).folder)
+    still = compared(seeds=(0, 5), dropout={"p": 0.0})
+    found = lines(compare.start(still, tmp_path, data=DATA).folder)
     results = {
         name: [(r["seed"], r["epoch"], r["train_loss"], r["test_error"]) for r in found if r["method"] == name]
         for name in still.methods
@@ -98,12 +106,12 @@ def test_without_dropout_all_methods_train_the_same_network(tmp_path):
 def test_methods_do_not_reach_each_other_and_runs_can_be_repeated(tmp_path):
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    together = lines(compare.run(SMALL, DATA, tmp_path, "together").folder)
+    together = lines(compare.start(SMALL, tmp_path, "together", data=DATA).folder)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(4)
     for name in ("torch", "thinned", "batchwise"):
-        settings = Settings(methods=(name,), hidden=(16,), seeds=(0, 1), recipe=SMALL.recipe, threads=1)
-        alone = lines(compare.run(settings, DATA, tmp_path, name).folder)
+        settings = compared(name, dropout={"input_p": 0.2})
+        alone = lines(compare.start(settings, tmp_path, name, data=DATA).folder)
         assert without_time(alone, name) == without_time(together, name)
     assert without_time(together, "torch") != without_time(together, "none")
 
@@ -112,7 +120,7 @@ def test_threads_are_put_back(tmp_path, monkeypatch):
     numbers = []
     monkeypatch.setattr(torch, "set_num_threads", numbers.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    compare.run(Settings(methods=("none",), hidden=(4,), seeds=(0,), threads=1), DATA, tmp_path)
+    compare.start(compared("none", seeds=1), tmp_path, data=DATA)
     assert numbers == [1, 7]
 
 
@@ -127,21 +135,22 @@ def test_small_networks_take_few_threads(tmp_path, monkeypatch, width, threads):
 
     monkeypatch.setattr(torch, "set_num_threads", stop)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    settings = Settings(methods=("none",), hidden=(width, width), recipe=SMALL.recipe)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    settings = compared("none", model={"hidden": [width, width]}, run={"threads": None})
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        compare.run(settings, DATA, tmp_path)
+        compare.start(settings, tmp_path, data=DATA)
     assert numbers == [threads]
 
 
 def test_time_is_of_training_alone(tmp_path, monkeypatch):
-    def slow(model, test):
+    def slow(*arguments):
         time.sleep(0.3)
-        return train.measure(model, test)
+        return train.measure(*arguments)
 
     monkeypatch.setattr(compare, "measure", slow)
-    settings = Settings(methods=("none",), hidden=(4,), seeds=(0,), recipe=Recipe(epochs=2, batch_size=90), threads=1)
+    settings = compared("none", seeds=1, training={"batch_size": 90})
     start = time.perf_counter()
-    found = lines(compare.run(settings, DATA, tmp_path).folder)
+    found = lines(compare.start(settings, tmp_path, data=DATA).folder)
     assert time.perf_counter() - start > 0.6
     assert min(r["seconds"] for r in found) < 0.3
 
@@ -168,7 +177,7 @@ ORIGINAL = Trainer.epoch
 )
 def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch, call, written, epoch, seeds):
     monkeypatch.setattr(Trainer, "epoch", stop_at(call))
-    summary = compare.run(SMALL, DATA, tmp_path)
+    summary = compare.start(SMALL, tmp_path, data=DATA)
     assert summary.interrupted
     assert len(lines(summary.folder)) == written
     assert (summary.epoch, summary.seeds) == (epoch, seeds)
@@ -182,14 +191,14 @@ def test_ctrl_c_while_a_record_is_shown(tmp_path):
     def show(_):
         raise KeyboardInterrupt
 
-    summary = compare.run(SMALL, DATA, tmp_path, on_record=show)
+    summary = compare.start(SMALL, tmp_path, data=DATA, display=Watching(show))
     assert summary.interrupted
     assert len(lines(summary.folder)) == 1
 
 
 def test_divergence_is_told(tmp_path):
-    wild = Settings(methods=("none",), hidden=(16,), seeds=(0,), recipe=Recipe(epochs=3, lr=1e20), threads=1)
-    summary = compare.run(wild, DATA, tmp_path)
+    wild = compared("none", seeds=1, training={"epochs": 3, "lr": 1e20})
+    summary = compare.start(wild, tmp_path, data=DATA)
     assert summary.rows[0].diverged
     assert summary.rows[0].test_error > 0.6  # outputs that are nan are no answers
     assert lines(summary.folder)[-1]["train_loss"] is None
@@ -200,51 +209,70 @@ def test_divergence_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"p": 1.5}, RangeError, r"^`p` must be in \[0, 1\], but got p=1\.5\.$"),
-        ({"p": math.nan}, RangeError, r"^`p` must be in \[0, 1\], but got p=nan\.$"),
-        ({"input_p": -0.1}, RangeError, r"^`input_p` must be in \[0, 1\], but got input_p=-0\.1\.$"),
+        ({"dropout": {"p": 1.5}}, RangeError, r"^`p` must be in \[0, 1\], but got p=1\.5\.$"),
+        ({"dropout": {"p": math.nan}}, RangeError, r"^`p` must be in \[0, 1\], but got p=nan\.$"),
+        ({"dropout": {"input_p": -0.1}}, RangeError, r"^`input_p` must be in \[0, 1\], but got input_p=-0\.1\.$"),
+        ({"compare": {"methods": ["nones"]}}, RangeError, r"among none, torch, .*, but got 'nones'\.$"),
         (
-            {"methods": ("none", "nones")},
+            {"compare": {"methods": ["none", "none"]}},
             RangeError,
-            r"among none, torch, .*, sparse_variational, but got 'nones'\.$",
+            r"^`methods` must be at least one, none twice, but got methods='none,none'\.$",
         ),
-        ({"methods": ()}, RangeError, r"^`methods` must be at least one, none twice, but got methods=''\.$"),
-        ({"methods": ("none", "none")}, RangeError, r"none twice, but got methods='none,none'\.$"),
-        ({"seeds": (1, 2, 1)}, RangeError, r"^`seeds` must be at least one, none twice, but got seeds='1,2,1'\.$"),
-        ({"seeds": (2**64,)}, RangeError, r"^`seeds` must be in \[-2\*\*63, 2\*\*64 - 1\]"),
-        ({"hidden": (16, 0)}, RangeError, r"^`hidden` must be at least 1, but got hidden=0\.$"),
-        ({"hidden": (2**30,)}, RangeError, r"^`hidden` must be at most 16777216 units a layer"),
-        ({"hidden": (1.5,)}, KindError, r"^`hidden` must be an integer"),
-        ({"groups": 0}, RangeError, r"^`groups` must be at least 1, but got groups=0\.$"),
-        ({"groups": 51}, RangeError, r"^`groups` must be at most 50, the size of a batch, but got groups=51\.$"),
-        ({"units": "even"}, RangeError, r"^`units` must be one of random, slice, but got units='even'\.$"),
-        ({"threads": 0}, RangeError, r"^`threads` must be at least 1, but got threads=0\.$"),
-        ({"threads": 10**6}, RangeError, r"^`threads` must be at most \d+, the number of processors, but got"),
+        (
+            {"compare": {"methods": ["torch:0.5", "torch"]}},
+            RangeError,
+            r"^`methods` must differ, but torch:0\.5 and torch are the same\.$",
+        ),
+        ({"compare": {"methods": "none"}}, KindError, r"^`compare\.methods` must be a list, but got .* of type str\.$"),
+        ({"compare": {"sedes": 3}}, RangeError, r"^`compare\.sedes` is no setting; did you mean compare\.seeds\?$"),
+        ({"compare": {"config": 3}}, RangeError, r"^`compare\.config` is no setting; did you mean compare\."),
+        ({"compare": 3}, KindError, r"^`compare` must be a table of settings, but got compare=3\.$"),
+        ({"compare": {"seeds": []}}, RangeError, r"^`seeds` must be at least one, none twice, but got seeds=''\.$"),
+        ({"compare": {"seeds": [1, 2, 1]}}, RangeError, r"none twice, but got seeds='1,2,1'\.$"),
+        ({"compare": {"seeds": [2**64]}}, RangeError, r"^`seeds` must be in \[-2\*\*63, 2\*\*64 - 1\]"),
+        ({"compare": {"seeds": 10**9}}, RangeError, r"^`seeds` must be at most 10000, but got seeds=1000000000\.$"),
+        ({"compare": {"target_error": -1}}, RangeError, r"^`target_error` must be a finite number of at least 0"),
+        ({"compare": {"named": {"few": 3}}}, KindError, r"^`named` must be a table for each name, but got few=3\.$"),
+        (
+            {"compare": {"named": {"few": {"q": 0.1}}}},
+            RangeError,
+            r"^`compare\.named\.few\.q` is no setting; did you mean ",
+        ),
+        ({"model": {"hidden": [16, 0]}}, RangeError, r"^`hidden` must be at least 1, but got hidden=0\.$"),
+        (
+            {"dropout": {"groups": 51}},
+            RangeError,
+            r"^`groups` must be at most 50, the size of a batch, but got groups=51",
+        ),
+        (
+            {"penalties": {"patience": 3}},
+            RangeError,
+            r"^`patience` must be 0 in a comparison, .* but got patience=3\.$",
+        ),
+        ({"penalties": {"prune": 0.5}}, RangeError, r"^`prune` must be 0 except for .* without batchwise dropout"),
     ],
 )
 def test_wrong_settings(change, error, message):
     with pytest.raises(error, match=message):
-        Settings(**change)
+        Settings.of(change)
 
 
 def test_networks_that_do_not_fit_in_memory_leave_no_folder(tmp_path):
-    with pytest.raises(
-        RangeError, match=r"hidden=16777216,16777216 takes 12\.0 PiB for 4 methods, and the machine has"
-    ):
-        compare.run(Settings(hidden=(2**24, 2**24)), DATA, tmp_path)
+    with pytest.raises(RangeError, match=r"but 4 of them take 12\.0 PiB with gradients and .*, and the machine has"):
+        compare.start(compared(model={"hidden": [2**24, 2**24]}), tmp_path, data=DATA)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_missing_extra_is_told_before_the_training(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"`matplotlib` is needed here"):
-        compare.run(SMALL, DATA, tmp_path)
+        compare.start(SMALL, tmp_path, data=DATA)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_divergence_in_the_last_step_is_told(tmp_path):
-    wild = Settings(methods=("none",), hidden=(16,), seeds=(0,), recipe=Recipe(epochs=1, batch_size=90, lr=1e38))
-    summary = compare.run(wild, DATA, tmp_path)  # one step: the loss before it is a number
+    wild = compared("none", seeds=1, training={"epochs": 1, "batch_size": 90, "lr": 1e38})
+    summary = compare.start(wild, tmp_path, data=DATA)  # one step: the loss before it is a number
     assert summary.rows[0].diverged
     assert lines(summary.folder)[-1]["train_loss"] is None
 
@@ -252,9 +280,9 @@ def test_a_divergence_in_the_last_step_is_told(tmp_path):
 # Training
 
 
-@pytest.mark.parametrize("name", methods.DEFAULT)
+@pytest.mark.parametrize("name", METHODS)
 def test_the_network(name):
-    model = methods.network(name, 6, [5, 4], 3, p=0.5, input_p=0.2)
+    model = network(name)
     assert [tuple(layer.weight.shape) for layer in model if isinstance(layer, nn.Linear)] == [(5, 6), (4, 5), (3, 4)]
     assert [type(model[i]) for i in (2, 5)] == [nn.ReLU, nn.ReLU]
     dropped = [getattr(model[i], "p", None) for i in (0, 3, 6)]
@@ -263,23 +291,29 @@ def test_the_network(name):
 
 
 def test_the_options_of_batchwise_reach_the_network():
-    chain = methods.network("batchwise", 6, [5], 3, p=0.5, input_p=0.2, groups=4, units="slice")
+    chain = network("batchwise", groups=4, units="slice")
     assert isinstance(chain, Chain)
     assert (chain.groups, chain.units) == (4, "slice")
     for name in ("none", "torch", "thinned"):
-        assert type(methods.network(name, 6, [5], 3, p=0.5, input_p=0.2, groups=4, units="slice")) is nn.Sequential
+        assert type(network(name, groups=4, units="slice")) is nn.Sequential
 
 
-def test_only_batchwise_is_trained_by_our_optimizers():
-    for name in methods.DEFAULT:
-        trainer = compare._trainer(Settings(hidden=(5,)), name, 6, 3, 100)(0)
-        assert type(trainer._optimizer) is (optim.SGD if name == "batchwise" else torch.optim.SGD)
+def test_only_batchwise_is_trained_by_our_optimizers(tmp_path, monkeypatch):
+    seen = []
+
+    def spy(trainer, *arguments):
+        seen.append(type(trainer._optimizer))
+        return ORIGINAL(trainer, *arguments)
+
+    monkeypatch.setattr(Trainer, "epoch", spy)
+    compare.start(compared("torch", "batchwise", seeds=1, training={"epochs": 1}), tmp_path, data=DATA)
+    assert seen[-2:] == [torch.optim.SGD, optim.SGD]
 
 
-@pytest.mark.parametrize("change", [{"groups": 20}, {"units": "slice"}, {"recipe": Recipe(2, 20, "adamw")}])
+@pytest.mark.parametrize("change", [{"dropout": {"groups": 20}}, {"dropout": {"units": "slice"}},
+                                    {"training": {"optimizer": "adamw"}}])  # fmt: skip
 def test_batchwise_under_options(tmp_path, change):
-    settings = replace(SMALL, methods=("batchwise",), **change)
-    summary = compare.run(settings, DATA, tmp_path)
+    summary = compare.start(compared("batchwise", **change), tmp_path, data=DATA)
     assert not summary.rows[0].diverged
     assert lines(summary.folder)[-1]["train_loss"] < lines(summary.folder)[0]["train_loss"]
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from laboratory import network
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -16,8 +17,11 @@ from torch.utils._pytree import tree_leaves
 from thinned import optim
 from thinned.lab import costs, methods
 from thinned.lab.examples import Examples
+from thinned.lab.models import ModelSettings
 from thinned.lab.recipe import Recipe
 from thinned.lab.train import Trainer
+
+METHODS = methods.default(ModelSettings())
 
 
 def dense(batch, widths):
@@ -30,7 +34,7 @@ def dense(batch, widths):
 def test_only_what_is_computed_counts(name, kept):
     """With p = 0.5 batchwise dropout has half of the inputs and half of the hidden units, and all outputs."""
     batch = Examples(torch.randn(6, 12), torch.zeros(6, dtype=torch.int64))
-    model = methods.network(name, 12, [20, 8], 4, p=0.5, input_p=0.5)
+    model = network(name, 12, [20, 8], 4, input_p=0.5)
     assert costs.flops(model, batch) == dense(6, [int(12 * kept), int(20 * kept), int(8 * kept), 4])
 
 
@@ -39,6 +43,21 @@ def test_convolutions_count():
     model = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.Flatten(), nn.Linear(320, 4))
     convolution, linear = 2 * 2 * 64 * 3 * 5 * 9, 2 * 2 * 320 * 4
     assert costs.flops(model, batch) == 2 * convolution + 3 * linear
+
+
+def test_a_recurrent_layer_counts():
+    """Four gates, from inputs and from the state; no gradient of the inputs, nor of the first state."""
+    steps, batch, inputs, units = 5, 3, 4, 6
+
+    class Last(nn.LSTM):
+        def forward(self, x):
+            return super().forward(x)[0][:, -1]
+
+    examples = Examples(torch.randn(batch, steps, inputs), torch.zeros(batch, dtype=torch.int64))
+    per_step = 2 * batch * 4 * units
+    forward = steps * per_step * (inputs + units)
+    backward = steps * per_step * (inputs + units) + (steps - 1) * per_step * units
+    assert costs.flops(Last(inputs, units, batch_first=True), examples) == forward + backward
 
 
 def test_counting_draws_no_random_number():
@@ -72,9 +91,7 @@ def test_bytes_kept_by_hand():
     batch = Examples(torch.ones(5, 4), torch.zeros(5, dtype=torch.int64))
     relu, hidden, inputs = 4 * 5 * 3, 4 * 5 * 3, 4 * 5 * 4
     loss = 4 * 5 * 2 + 4  # log-probabilities, and the sum of the weights of the examples
-    kept = {
-        name: costs.bytes_kept(methods.network(name, 4, [3], 2, p=0.5, input_p=0.5), batch) for name in methods.DEFAULT
-    }
+    kept = {name: costs.bytes_kept(network(name, 4, [3], 2, input_p=0.5), batch) for name in METHODS}
     assert kept == {
         "none": relu + loss,  # the input, kept by the first layer, is the batch
         "torch": inputs + relu + 4 * 5 * 3 + hidden + loss,  # one float32 of mask for each hidden unit
@@ -154,16 +171,16 @@ def held(work):
 
 
 @pytest.mark.parametrize("batch", [40, 300])  # batchwise dropout has other products for small batches
-@pytest.mark.parametrize("name", methods.DEFAULT)
+@pytest.mark.parametrize("name", METHODS)
 def test_peak_bytes_are_those_of_all_storages(name, batch):
     """But for what an operation takes and gives back by itself, which is little in a network of this kind."""
     examples = Examples(torch.randn(2 * batch, 100), torch.zeros(2 * batch, dtype=torch.int64))
 
     def work():
         def build():
-            return methods.network(name, 100, [200, 300], 10, p=0.5, input_p=0.2)
+            return network(name, 100, [200, 300], 10)
 
-        library = optim if methods.method(name).batchwise else torch.optim
+        library = optim if name == "batchwise" else torch.optim
         Trainer(build, Recipe(epochs=1, batch_size=batch), 0, library).epoch(examples)
 
     with ThreadPoolExecutor(1) as pool:  # new memory for what a thread keeps

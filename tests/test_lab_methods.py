@@ -1,28 +1,32 @@
 """The methods of a comparison: rates of their own, the same weights for all, and what is refused."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
-from laboratory import DATA, stripes
+from laboratory import DATA, compared, network, stripes
 from torch import nn
 
 import thinned
 from thinned._errors import RangeError
 from thinned.data import Dataset
 from thinned.lab import compare, dropouts, methods
-from thinned.lab.compare import Settings
+from thinned.lab.comparison import Settings
 from thinned.lab.examples import Examples
 from thinned.lab.recipe import Penalties, Recipe
 from thinned.lab.train import Trainer
 
+OF_A_PERCEPTRON = tuple(
+    name for name in methods.SENTENCES
+    if dropouts.KINDS[methods.ALIAS.get(name, name)].takes in (dropouts.ELEMENTS, dropouts.LAYER)
+)  # fmt: skip
 
-def network(name, **options):
-    return methods.network(name, 6, [5, 4], 3, p=0.5, input_p=0.2, **options)
+
+def test_each_kind_has_a_sentence():
+    assert {methods.ALIAS.get(name, name) for name in methods.SENTENCES} == set(dropouts.KINDS)
 
 
-@pytest.mark.parametrize("name", methods.SENTENCES)
+@pytest.mark.parametrize("name", OF_A_PERCEPTRON)
 def test_all_start_from_the_same_weights(name):
     """Pairs by seed mean something only if a seed does the same to all methods."""
 
@@ -37,10 +41,10 @@ def test_all_start_from_the_same_weights(name):
 MANY = Dataset("stripes", train=stripes(900, 0), test=stripes(90, 1), classes=3)
 
 
-@pytest.mark.parametrize("name", methods.SENTENCES)
+@pytest.mark.parametrize("name", OF_A_PERCEPTRON)
 def test_each_learns(tmp_path, name):
-    settings = Settings(methods=(name,), hidden=(16,), seeds=(0,), recipe=Recipe(epochs=4, batch_size=20), threads=1)
-    summary = compare.run(replace(settings, p=0.25, input_p=0.1), MANY, tmp_path)
+    settings = compared(name, seeds=1, training={"epochs": 4}, dropout={"p": 0.25, "input_p": 0.1})
+    summary = compare.start(settings, tmp_path, data=MANY)
     assert summary.rows[0].sentence == methods.SENTENCES[name]
     assert summary.rows[0].test_error < 0.1  # of three classes
     assert summary.rows[0].cost.peak_bytes > summary.rows[0].cost.bytes_kept
@@ -65,19 +69,18 @@ def test_rates_that_are_learned_start_there():
 
 def test_one_method_at_several_rates(tmp_path):
     names = ("none", "thinned:0.25", "thinned:0.75", "thinned")
-    settings = Settings(methods=names, hidden=(16,), seeds=(0, 1), recipe=Recipe(epochs=2, batch_size=20), threads=1)
-    summary = compare.run(settings, DATA, tmp_path)
+    summary = compare.start(compared(*names), tmp_path, data=DATA)
     assert tuple(row.method for row in summary.rows) == names
     assert summary.rows[2].sentence == methods.SENTENCES["thinned"] + " Here p is 0.75."
     page = (tmp_path / summary.folder / "report.html").read_text(encoding="utf-8")
     assert "thinned:0.75" in page
-    assert "0.5 of hidden units" in page
+    assert 'dropout.<wbr>p</th><td class="word">0.5</td>' in page
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("gausian", r"`methods` must be among none, torch, .*, sparse_variational, but got 'gausian'\."),
+        ("gausian", r"`methods` must be among none, torch, .*, but got 'gausian'\."),
         ("", r"`methods` must be among .*, but got ''\."),
         ("thinned:", r"`methods` must be NAME or NAME:P with a rate P in \[0, 1\], but got 'thinned:'\."),
         ("thinned:1.5", r"with a rate P in \[0, 1\], but got 'thinned:1\.5'\."),
@@ -91,9 +94,10 @@ def test_one_method_at_several_rates(tmp_path):
         ),
     ],
 )
-def test_wrong_methods_are_refused_at_once(name, message):
+def test_wrong_methods_are_refused_before_there_is_a_folder(tmp_path, name, message):
     with pytest.raises(RangeError, match=message):
-        Settings(methods=("torch", name))
+        compare.start(compared("torch", name), tmp_path, data=DATA)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_settings_draw_no_random_number():

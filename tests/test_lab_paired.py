@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from laboratory import compared
 from scipy import stats
 
 from thinned.lab import figures, paired, tables
@@ -82,7 +83,7 @@ def summary(**options):
         for epoch in (1, 2)
         for method in last
     ]
-    return summarise(list(last), [0, 1, 2], done, costs={}, folder=Path("x"), **options)
+    return summarise(compared(*last, seeds=(0, 1, 2), **options), done, costs={}, folder=Path("x"))
 
 
 def test_a_summary_pairs_by_seed_whatever_the_order():
@@ -101,7 +102,7 @@ def test_a_summary_pairs_by_seed_whatever_the_order():
 def test_a_method_that_diverged_is_not_compared():
     names = ["none", "torch"]
     done = [record(name, seed, 1, 0.9, loss=math.nan if name == "none" else 1.0) for name in names for seed in (0, 1)]
-    assert summarise(names, [0, 1], done, costs={}, folder=Path("x")).verdicts == ()
+    assert summarise(compared(*names), done, costs={}, folder=Path("x")).verdicts == ()
 
 
 def test_time_to_a_test_error():

@@ -11,11 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from laboratory import Page, assert_alone
+from laboratory import Page, assert_alone, compared
 
 from thinned._errors import RangeError
 from thinned.lab import figures, records, report, tables
-from thinned.lab.compare import Settings
 from thinned.lab.costs import Cost
 from thinned.lab.recipe import Recipe
 from thinned.lab.records import Record
@@ -39,7 +38,7 @@ def test_only_what_all_methods_reached_is_compared():
         *(record("none", 1, e, error=0.9, seconds=s) for e, s in [(1, 1.0), (2, 3.0)]),
         record("torch", 1, 1, error=0.9, seconds=5.0),
     ]
-    summary = summarise(["none", "torch"], [0, 1], done, costs={"none": COST}, folder=Path("x"), interrupted=True)
+    summary = summarise(compared("none", "torch"), done, costs={"none": COST}, folder=Path("x"), interrupted=True)
     assert (summary.epoch, summary.seeds, summary.baseline) == (2, (0,), "torch")
     none, torch_ = summary.rows
     assert (none.total_seconds, torch_.total_seconds) == (97.0, 15.0)
@@ -50,18 +49,18 @@ def test_only_what_all_methods_reached_is_compared():
 
 def test_without_torch_the_first_method_is_the_reference():
     done = [record("thinned", 0, 1, seconds=3.0), record("none", 0, 1, seconds=2.0)]
-    summary = summarise(["thinned", "none"], [0], done, costs={}, folder=Path("x"))
+    summary = summarise(compared("thinned", "none", seeds=1), done, costs={}, folder=Path("x"))
     assert summary.baseline == "thinned"
     assert [row.speed for row in summary.rows] == [1.0, 1.5]
 
 
 def test_cells_and_notes_of_a_table():
     done = [record("none", seed, 1, error, seconds=12.34) for seed, error in [(0, 0.02), (1, 0.04)]]
-    summary = summarise(["none"], [0, 1], done, costs={"none": COST}, folder=Path("x"))
+    summary = summarise(compared("none"), done, costs={"none": COST}, folder=Path("x"))
     assert tables.cells(summary, summary.rows[0]) == ["none", "3.00 ± 1.41", "baseline"]
     assert tables.cost_cells(summary.rows[0]) == ["none", "12.3", "1.00x", "3.00 MiB", "2.00 KiB", "1.50 M", "0.250 ms"]
     assert tables.notes(summary)[0].startswith("Test error: after epoch 1, mean and standard deviation over 2 seeds.")
-    empty = summarise(["none"], [0], [], costs={}, folder=Path("x"))
+    empty = summarise(compared("none"), [], costs={}, folder=Path("x"))
     assert tables.cells(empty, empty.rows[0]) == ["none", "-", "baseline"]
     assert tables.cost_cells(empty.rows[0]) == ["none", "-", "-", "-", "-", "-", "-"]
     assert tables.notes(empty) == []
@@ -78,12 +77,13 @@ def page(name="stripes", epochs=3):
         for epoch in range(1, epochs + 1)
         for method in ("none", "torch")
     ]
+    settings = compared("none", "torch", training={"epochs": epochs})
     config = {
         "data": {"name": name, "train": 90, "test": 33, "note": "Split <by> hand."},
-        "settings": asdict(Settings(methods=("none", "torch"), seeds=(0, 1), recipe=Recipe(epochs=epochs))),
+        "settings": settings.tables(),
         "environment": {"torch": "2"},
     }
-    summary = summarise(["none", "torch"], [0, 1], done, costs={"none": COST}, folder=Path("runs/first"))
+    summary = summarise(settings, done, costs={"none": COST}, folder=Path("runs/first"))
     return report.comparison(config, summary, done, "Comparison of dropout: first"), summary
 
 
@@ -137,9 +137,9 @@ def test_training_in_words(settings, sentence):
 
 
 def test_settings_of_batchwise_are_told_where_it_was_compared():
-    config = {"settings": asdict(Settings(groups=4, units="slice")), "environment": {}}
+    config = {"settings": compared(dropout={"groups": 4, "units": "slice"}).tables(), "environment": {}}
     assert report._settings(config)["batchwise"].startswith("4 masks for a batch; kept units: a slice of neighbours, w")
-    config["settings"]["methods"] = ("torch",)
+    config["settings"]["compare"]["methods"] = ["torch"]
     assert "batchwise" not in report._settings(config)
 
 

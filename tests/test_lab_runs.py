@@ -9,22 +9,20 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from laboratory import DATA, Page, assert_alone, small
+from laboratory import DATA, Page, assert_alone, compared, small
 
 from thinned._errors import DataError
 from thinned.lab import compare, joined, paired, reading, records, run, runs
-from thinned.lab.compare import Settings
-from thinned.lab.recipe import Recipe
 
 EVIL = '<script>alert("x")</script>&amp;</title><img src=x>'
-SMALL = Settings(hidden=(8,), seeds=(0, 1), recipe=Recipe(epochs=2, batch_size=30), threads=1, target_error=0.5)
+SMALL = compared(target_error=0.5)
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     """A comparison, and five runs of training: two kinds of dropout, with seeds 0, 1, 2 and 0, 1."""
     folder = tmp_path_factory.mktemp("runs")
-    compare.run(SMALL, DATA, folder, "compared")
+    compare.start(SMALL, folder, "compared", data=DATA)
     for kind, seeds in (("standard", 3), ("gaussian", 2)):
         for seed in range(seeds):
             config = small(dropout={"kind": kind}, training={"epochs": 2}, run={"seed": seed})
@@ -108,7 +106,7 @@ def test_the_machine_may_have_fewer_processors(copied):
         ("compared", "config.json", lambda told: told["data"].update(test=0)),
         ("compared", "config.json", lambda told: told["settings"].update(methods=["none", "oracle"])),
         ("compared", "config.json", lambda told: told["settings"].update(methods=5)),
-        ("compared", "config.json", lambda told: told["settings"]["recipe"].update(lr="fast")),
+        ("compared", "config.json", lambda told: told["settings"]["training"].update(lr="fast")),
         ("compared", "config.json", lambda told: told["settings"].update(unknown=1)),
         ("compared", "config.json", lambda told: told.update(environment=3)),
         ("compared", "summary.json", lambda told: told["rows"][0].update(cost={"bytes_kept": "many"})),

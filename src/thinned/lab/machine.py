@@ -22,13 +22,13 @@ def threads_for(weights: int, rows: int) -> int:
         rows: of a batch.
 
     Returns:
-        No more than torch has now.
+        No more than torch has now, and no more than there are processors.
 
     Examples:
         >>> threads_for(1000, 10)
         1
     """
-    return min(torch.get_num_threads(), max(1, weights * rows // WORK))
+    return min(torch.get_num_threads(), os.cpu_count() or 1, max(1, weights * rows // WORK))
 
 
 def memory() -> float:

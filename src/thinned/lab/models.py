@@ -189,7 +189,8 @@ class _Dense:
 
     def input(self, features: int, takes: Sequence[str]) -> None:
         name = self._dropped.input_kind if self._dropped.input_p > 0 or self._dropped.input_kind == "cutout" else "none"
-        self._drop(name, self._dropped.input_p, features, takes, self._dropped.input_options, "the input")
+        options = {} if name == "none" else self._dropped.input_options
+        self._drop(name, self._dropped.input_p, features, takes, options, "the input")
 
     def hidden(self, features: int, takes: Sequence[str]) -> None:
         name, p = next(self._hidden)
