@@ -303,7 +303,7 @@ def test_settings_that_were_edited_are_refused(tmp_path, monkeypatch, change):
     folder = broken_off(tmp_path, monkeypatch, 11)
     edit(folder, change)
     before = (folder / "records.jsonl").read_bytes()
-    with pytest.raises(DataError, match=r"config\.json must be as it was when the comparison began, but"):
+    with pytest.raises(DataError, match=r"config\.json must have .*, as the run began with, but has .*; put it back"):
         compare.resume(folder, data=DATA)
     assert (folder / "records.jsonl").read_bytes() == before
 

@@ -216,6 +216,35 @@ def test_half_a_line_and_later_epochs_are_cut(tmp_path):
     assert [line["epoch"] for line in lines(tmp_path / "x")] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [("run", "seed", 7), ("training", "epochs", 9), ("training", "lr", 0.5), ("dropout", "kind", "gaussian")],
+)
+def test_settings_that_were_edited_are_refused(tmp_path, section, name, value):
+    run.start(small(), tmp_path, "x", data=DATA)
+    (tmp_path / "x" / "summary.json").unlink()
+    path = tmp_path / "x" / "config.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    old, told["settings"][section][name] = told["settings"][section][name], value
+    path.write_text(json.dumps(told), encoding="utf-8")
+    before = (tmp_path / "x" / "records.jsonl").read_bytes()
+    expected = rf"config\.json must have {section}\.{name} = {old}, as the run began with, but has {value}; put it back"
+    with pytest.raises(DataError, match=expected):
+        run.resume(tmp_path / "x", data=DATA)
+    assert (tmp_path / "x" / "records.jsonl").read_bytes() == before
+
+
+def test_how_a_run_is_watched_may_be_edited(tmp_path):
+    run.start(small(), tmp_path, "x", data=DATA)
+    (tmp_path / "x" / "summary.json").unlink()
+    path = tmp_path / "x" / "config.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    told["settings"]["run"].update(monitors=2, keep=5)
+    told["settings"]["data"].update(name="moved.npz")
+    path.write_text(json.dumps(told), encoding="utf-8")
+    assert run.resume(tmp_path / "x", data=DATA).epochs == 4
+
+
 def test_a_damaged_checkpoint_is_passed_over(tmp_path):
     said = []
 

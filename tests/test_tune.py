@@ -5,6 +5,9 @@ import os
 import re
 import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +17,14 @@ import pytest
 from click.testing import CliRunner
 from laboratory import DATA, Page, assert_alone
 from rich.console import Console
+from sqlalchemy.exc import OperationalError
 
 from thinned._errors import DataError, RangeError
 from thinned.lab import examples, loop
 from thinned.lab.config import Config
 from thinned.lab.config import read as read_settings
 from thinned.lab.loop import InterruptedRunError
-from thinned.lab.tuning import display, figures, findings, report, worker
+from thinned.lab.tuning import display, figures, findings, report, supervisor, worker
 from thinned.lab.tuning.findings import Found, Tried
 from thinned.lab.tuning.plan import Plan
 from thinned.lab.tuning.reading import read
@@ -87,7 +91,7 @@ def test_killed_stopped_and_gone_on_with(tmp_path, data):
     with pytest.raises(InterruptedRunError, match=rf"Stopped: \d of 8 trials are done. {how}"):
         search(plan, where, workers=2, display=havoc)
     assert havoc.killed
-    assert any("killed by SIGKILL; another worker takes over its trial." in text for text in havoc.said)
+    assert any("killed by SIGKILL; another one is started." in text for text in havoc.said)
     before = rows(folder)
     assert 2 <= len(before) < 8
     assert not (folder / "summary.json").exists()
@@ -127,8 +131,19 @@ def test_killed_stopped_and_gone_on_with(tmp_path, data):
         search(Plan(tables(data), table, sampler="grid", pruner="none"), where)
 
 
-def test_the_last_worker_is_killed(tmp_path, data):
+def test_a_killed_worker_is_replaced(tmp_path, data):
+    plan = Plan(tables(data, epochs=60), {"p": [0.1, 0.3, 0.5]}, sampler="grid", pruner="none")
+    havoc = Havoc(tmp_path / "x" / "study.db")
+    havoc.stopped = True  # no Ctrl-C
+    found = search(plan, Where(tmp_path, "x"), display=havoc)
+    assert havoc.killed
+    assert "Worker 1 was killed by SIGKILL; another one is started." in havoc.said
+    assert (found.complete, found.failed) == (3, ())
+
+
+def test_the_last_worker_is_killed(tmp_path, data, monkeypatch):
     """No winner is chosen of the trials that are done by then, as the test part is looked at for one only."""
+    monkeypatch.setattr(supervisor, "MOST_REPLACED", 0)
     plan = Plan(tables(data, epochs=60), {"p": [0.1, 0.3, 0.5, 0.7]}, sampler="grid", pruner="none")
     where, folder = Where(tmp_path, "x"), tmp_path / "x"
     havoc = Havoc(folder / "study.db")
@@ -137,7 +152,7 @@ def test_the_last_worker_is_killed(tmp_path, data):
     with pytest.raises(StudyError, match=rf"^No worker is left, and \d of 4 trials are done. {how}"):
         search(plan, where, display=havoc)
     assert havoc.killed
-    assert any(text.endswith("killed by SIGKILL; no worker is left here.") for text in havoc.said)
+    assert any(text.endswith("killed by SIGKILL; none is left here.") for text in havoc.said)
     assert 1 <= len(rows(folder)) < 4
     assert set(os.listdir(folder)) == {"config.json", "study.db", "trials.jsonl"}
     found = search(None, where)
@@ -218,6 +233,79 @@ def test_the_command(tmp_path, data):
             search(None, Where(tmp_path, "x"))
     finally:
         Path(data).write_bytes(changed)
+
+
+def test_a_study_goes_on_from_another_folder_and_under_another_name(tmp_path, data, monkeypatch):
+    monkeypatch.chdir(Path(data).parent)
+    few = ["--search", "p=0.1,0.5", "--sampler", "grid", "--epochs", "1", "--hidden", "8", "--validation", "0.2"]
+    start = ["tune", "--data", Path(data).name, *few, "--out", str(tmp_path), "--quiet"]
+    first = CliRunner().invoke(thinned, [*start, "--study", "old", "--trials", "1"])
+    assert first.exit_code == 0, first.output
+    again = CliRunner().invoke(thinned, [*start, "--study", "old", "--trials", "1"])  # the same settings, given again
+    assert json.loads(again.stdout) == json.loads(first.stdout)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "old").rename(tmp_path / "new")
+    result = CliRunner().invoke(thinned, ["tune", "--study", "new", "--trials", "2", "--out", str(tmp_path), "--quiet"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["complete"], found["study"]) == (2, "old")
+    assert found["test"]["folder"].startswith(str(tmp_path / "new" / "best-"))
+    assert f"thinned train {tmp_path / 'new' / 'best.toml'}" in (tmp_path / "new" / "best.toml").read_text()
+
+
+def test_settings_are_searched_by_the_names_of_their_flags(tmp_path, data):
+    few = ["--data", data, "--hidden", "8,8", "--epochs", "1", "--validation", "0.2", "--study", "x"]
+    named = ["--search", "init=he,glorot", "--search", "dropout=standard,gaussian", "--search", "p.2=0.1,0.5"]
+    call = ["tune", *few, *named, "--trials", "1", "--sampler", "random", "--out", str(tmp_path), "--quiet"]
+    result = CliRunner().invoke(thinned, call)
+    assert result.exit_code == 0, result.output
+    assert set(rows(tmp_path / "x")[0]["settings"]) == {"model.initialisation", "dropout.kind", "dropout.p.2"}
+    result = CliRunner().invoke(thinned, ["tune", "--search", "data=digits,mnist", "--out", str(tmp_path)])
+    assert result.stderr.startswith("Error: `data.name` must be the same in all trials; give it as a setting")
+
+
+FULL = OSError(28, "No space left on device")
+LOCKED = OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "message"),
+    [
+        ("_write", FULL, r"^.*x must be a folder that can be written to, but: \[Errno 28\] No space left on device\."),
+        (
+            "fill",
+            LOCKED,
+            r"^sqlite:.*study\.db must be a storage that can be reached and written to, but: database or ",
+        ),
+    ],
+)
+def test_a_full_disk_ends_in_one_sentence_and_the_study_goes_on(tmp_path, data, monkeypatch, where, error, message):
+    def full(*_):
+        raise error
+
+    plan = Plan(tables(data), {"p": [0.1]}, sampler="grid")
+    with monkeypatch.context() as patched:
+        patched.setattr(f"thinned.lab.tuning.search.{where}", full)
+        how = r" What was done before is kept\. Go on with: thinned tune --study x --out \S+$"
+        with pytest.raises(StudyError, match=message + r".*" + how):
+            search(plan, Where(tmp_path, "x"))
+    assert search(None if where == "_write" else plan, Where(tmp_path, "x")).complete == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals to groups of processes are of POSIX")
+def test_ctrl_c_while_workers_start(tmp_path, data):
+    """It goes to all processes of a terminal, at a moment when they are importing torch."""
+    few = ["--data", data, "--hidden", "8", "--validation", "0.2", "--search", "p=0.1,0.5", "--sampler", "grid"]
+    call = [sys.executable, "-m", "thinned", "tune", *few, "--study", "x", "--workers", "2", "--out", str(tmp_path)]
+    process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while process.poll() is None and not (tmp_path / "x" / "config.json").exists():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130, said
+    assert re.fullmatch(r"Stopped: \d of 2 trials are done\. Go on with: thinned tune --study x --out \S+\n", said)
 
 
 def test_a_search_in_which_nothing_works(tmp_path, data):
@@ -361,7 +449,7 @@ def test_the_examples_of_help_are_commands():
     for _thinned, command, *arguments in lines:
         thinned.commands[command].make_context(command, arguments)
     toml = EXAMPLES.partition("thinned train:\n")[2].replace("\n  ", "\n").strip()
-    from thinned.lab.config import _reader
+    from thinned.lab.values import _reader
 
     space = _reader().loads(toml)["tune"]["space"]
     assert set(read(space)) == {"dropout.p", "training.lr", "training.optimizer"}

@@ -3,6 +3,11 @@
 What a command needs, `thinned` itself first of all, is imported when it runs, so that `--help` does not wait for it.
 """
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,8 +39,10 @@ class _Commands(click.Group):
         Raises:
             click.ClickException: something that the user can put right.
         """
+        interrupts: list[int] = []
         try:
-            return super().invoke(ctx)
+            with _noted(interrupts):
+                return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort):
             raise
         except click.UsageError as error:
@@ -46,12 +53,32 @@ class _Commands(click.Group):
             raise _Failure(f"{error}.") from error
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
-        except (ImportError, RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:
+            if interrupts:  # within an import, numpy's or torch's, an interrupt becomes another error
+                ctx.exit(INTERRUPTED)
             from thinned._errors import ThinnedError
 
             if not isinstance(error, ThinnedError):
                 raise
             raise _Failure(str(error)) from error
+
+
+@contextmanager
+def _noted(interrupts: list[int]) -> Iterator[None]:
+    """Note each Ctrl-C, which raises KeyboardInterrupt as always; only the main thread gets any."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(number: int, _: FrameType | None) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @click.group("thinned", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -44,6 +44,8 @@ FLAGS = (
     ("--task", "data.task", "classification or regression. [by the targets]"),
     ("--target", "data.target", "Column of a table to predict: its name or number. [the last]"),
     ("--drop", "data.drop", "Columns of a table to leave out: names or numbers."),
+    ("--header", "data.header", "Whether a table's first line has names: true or false. [by looking]"),
+    ("--delimiter", "data.delimiter", "What is between a table's columns; a blank for any blanks. [by looking]"),
     ("--validation", "data.validation", "Share of the training part put aside, to find the best epoch by. [0.1]"),
     ("--standardise", "data.standardise", "Give features, and numbers to be predicted, mean 0 and deviation 1."),
     ("--flip", "data.flip", "Mirror half of the training images, others in each epoch."),

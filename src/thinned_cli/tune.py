@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from thinned_cli.commands import FAILED, INTERRUPTED, WRONG, thinned
-from thinned_cli.train import KINDS, Sectioned, flags_of_settings, given
+from thinned_cli.train import FLAGS, KINDS, Sectioned, flags_of_settings, given
 
 EXAMPLES = """\b
 Examples:
@@ -91,7 +91,9 @@ def tune(
 
     console = Console(quiet=quiet)
     try:
-        plan, trials = request(settings, given(flags), search, trials=trials, sampler=sampler, pruner=pruner)
+        plan, trials = request(
+            settings, given(flags), [*map(_named, search)], trials=trials, sampler=sampler, pruner=pruner
+        )
         where = Where(out, study, storage)
         with display.TuneProgress(console) as progress:
             found = find(plan, where, trials=trials, workers=workers, release=release, display=progress)
@@ -108,3 +110,12 @@ def tune(
         click.echo(f"Report: {Path(found.folder, 'report.html')}")
     if found.failed:
         click.get_current_context().exit(FAILED)
+
+
+def _named(search: str) -> str:
+    """Return what is to be searched by the name of its setting, where it was given by that of its flag."""
+    name, equals, values = search.partition("=")
+    flag, dot, layer = name.strip().partition(".")  # a number behind it is that of a layer
+    settings = {other: setting for other, setting, _ in FLAGS}
+    setting = settings.get(f"--{flag.replace('_', '-')}") if layer.isdecimal() or not layer else None
+    return search if setting is None else f"{setting}{dot}{layer}{equals}{values}"

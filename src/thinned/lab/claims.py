@@ -1,7 +1,7 @@
 """What a checkpoint claims to be, compared with what it holds, before memory is taken for it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from thinned.lab.train import add_masks
 
 LARGEST_JSON = 2**20  # bytes of a run's config.json or summary.json
 MOST = 2**16  # settings of a run; of texts each character counts as one
+# What a run may have otherwise when it goes on: where its data are, which are compared, and how it is run and watched.
+FREE = ("data.name", "data.test", "run.device", "run.threads", "run.monitors", "run.checkpoint_steps", "run.keep",
+        "run.tensorboard")  # fmt: skip
 
 
 @contextmanager
@@ -68,6 +71,35 @@ def settings(state: dict[str, Any]) -> tuple[Config, Shape]:
         if type(size) is not int or not 0 < size < 2**63:
             raise ValueError("the shape of the data")
     return Config.of(tables), shape
+
+
+def check_settings(began: Any, now: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
+    """Refuse to go on with other settings than a run began with.
+
+    Args:
+        began: tables of settings that a checkpoint holds.
+        now: those of the run's config.json.
+        path: where this is, for a message.
+
+    Raises:
+        DataError: a setting that decides what comes out is another.
+        TypeError, AttributeError: the checkpoint holds something else.
+
+    Examples:
+        >>> check_settings({"training": {"lr": 0.1}}, {"training": {"lr": 0.2}}, "config.json")
+        Traceback (most recent call last):
+        ...
+        thinned._errors.DataError: config.json must have training.lr = 0.1, as the run began with, but has 0.2; put it \
+back, or start a new run with other settings.
+    """
+    for section, table in now.items():
+        for name, value in table.items():
+            old = began.get(section, {}).get(name, value)  # one that is new since the run began has its default
+            if old != value and f"{section}.{name}" not in FREE:
+                raise DataError(
+                    f"{path} must have {section}.{name} = {old}, as the run began with, but has {value}; put it back, "
+                    "or start a new run with other settings."
+                )
 
 
 def check_weights(model: nn.Module, weights: Any, size: int, path: str | os.PathLike[str]) -> None:

@@ -325,10 +325,7 @@ class _Comparison:
         path = self._folder / "checkpoints"
         state = checkpoint.unpacked(data, path)
         with claims.whole(path):
-            if state["settings"] != self._settings.tables():
-                raise DataError(
-                    f"{self._folder / 'config.json'} must be as it was when the comparison began, but it is not."
-                )
+            claims.check_settings(state["settings"], self._settings.tables(), self._folder / "config.json")
             (rounds,) = _check.sizes((state["rounds"],), "rounds")
             if rounds * len(self._settings.methods) > len(self._done):
                 raise ValueError("fewer records than rounds")

@@ -11,8 +11,9 @@ from typing import Any
 from thinned import _check
 from thinned._errors import KindError, RangeError
 from thinned.lab import methods
-from thinned.lab.config import Config, gathered, parsed_text, plain, toml, toml_value, typed
+from thinned.lab.config import Config, gathered, unknown
 from thinned.lab.dropouts import DropoutSettings
+from thinned.lab.values import parsed_text, plain, toml, toml_value, typed
 
 MOST_SEEDS = 10_000
 DEFAULT = {"validation": 0.0}  # of the table data: all of the training part is learned from
@@ -114,7 +115,7 @@ class Settings:
                 raise RangeError(f"`compare.{key}` is no setting; did you mean compare.{near}?")
         data = common.get("data", {})
         common["data"] = {**DEFAULT, **data} if isinstance(data, Mapping) else data
-        return cls(Config.of(common), **typed(cls, "compare", own))
+        return cls(Config.of(common), **typed(cls, "compare", own, unknown))
 
     def tables(self) -> dict[str, dict[str, Any]]:
         """Return what `of` takes: plain tables with every setting.
@@ -155,7 +156,7 @@ class Settings:
         """
         common = self.config.dropout
         if name in self.named:
-            return replace(common, **typed(DropoutSettings, f"compare.named.{name}", self.named[name]))
+            return replace(common, **typed(DropoutSettings, f"compare.named.{name}", self.named[name], unknown))
         return methods.method(name).dropout(common, self.config.model)
 
     def of_method(self, name: str) -> Config:

@@ -1,26 +1,23 @@
 """What one run of training is: typed settings, read from TOML and from flags, and written back as TOML."""
 
 import difflib
-import json
 import os
-import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from thinned import _check
 from thinned._errors import KindError, RangeError
-from thinned._optional import require
 from thinned.data import NAMES, Dataset
 from thinned.lab import examples
 from thinned.lab.dropouts import DropoutSettings
 from thinned.lab.models import ModelSettings
 from thinned.lab.precision import PRECISIONS
 from thinned.lab.recipe import Penalties, Recipe
+from thinned.lab.values import parsed, parsed_text, plain, toml, typed
 
-LARGEST_FILE = 2**20  # bytes of settings
 PRUNED = ("mlp", "convnet")
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -36,6 +33,8 @@ class DataSettings:
         task: ``"classification"`` or ``"regression"``; None to choose by the targets.
         target: of a table: name of the target's column, or its number, from the end if negative; None for the last.
         drop: of a table: names or numbers of columns to leave out.
+        header: of a table: whether its first line has names; None to look.
+        delimiter: of a table: what is between two columns, a blank for any blanks; None to look.
         validation: share of the training part that is put aside, to stop early and to find the best epoch.
         standardise: whether features, and the numbers of a regression, get mean 0 and standard deviation 1, by those of
             the training part.
@@ -58,6 +57,8 @@ class DataSettings:
     task: str | None = None
     target: int | str | None = None
     drop: tuple[int | str, ...] = ()
+    header: bool | None = None
+    delimiter: str | None = None
     validation: float = 0.1
     standardise: bool = False
     steps: int = 64
@@ -106,7 +107,15 @@ class DataSettings:
             RangeError, DataError: as there.
         """
         return examples.load(
-            self.name, self.examples, test=self.test, task=self.task, target=self.target, drop=self.drop, say=say
+            self.name,
+            self.examples,
+            test=self.test,
+            task=self.task,
+            target=self.target,
+            drop=self.drop,
+            header=self.header,
+            delimiter=self.delimiter,
+            say=say,
         )
 
 
@@ -201,10 +210,10 @@ class Config:
             if not isinstance(table, Mapping):
                 raise KindError(f"`{entry.name}` must be a table of settings, but got {entry.name}={table!r}.")
             kind = _class(entry)
-            sections[entry.name] = kind(**typed(kind, entry.name, table))
+            sections[entry.name] = kind(**typed(kind, entry.name, table, unknown))
         for name in tables:
             if name not in sections:
-                raise _unknown(name)
+                raise unknown(name)
         return cls(**sections)
 
     def tables(self) -> dict[str, dict[str, Any]]:
@@ -276,7 +285,7 @@ def gathered(path: Path | None, flags: Mapping[str, Any] | None = None) -> dict[
         >>> gathered(None, {"training.lr": "0.1"})
         {'training': {'lr': 0.1}}
     """
-    tables: dict[str, Any] = {} if path is None else _parsed(path)
+    tables: dict[str, Any] = {} if path is None else parsed(path)
     for name, value in (flags or {}).items():
         section, _, key = name.partition(".")
         if value is not None:
@@ -300,31 +309,6 @@ def names() -> list[str]:
     return [f"{section.name}.{entry.name}" for section in fields(Config) for entry in fields(_class(section))]
 
 
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise RangeError(f"{path} must have at most {LARGEST_FILE} bytes, as settings do, but it is larger.")
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RangeError(f"{path} must be a TOML file, but it is no text in UTF-8.") from error
-    except OSError as error:
-        raise RangeError(f"{path} must be a TOML file that can be read, but: {error.strerror}.") from error
-    toml = _reader()
-    try:
-        tables: dict[str, Any] = toml.loads(text)
-    except toml.TOMLDecodeError as error:
-        raise RangeError(f"{path} must be a TOML file, but: {error}.") from error
-    return tables
-
-
-def _reader() -> types.ModuleType:
-    """Return tomllib, or before Python 3.11, which brought it, the package that it was made from."""
-    try:
-        return require("tomllib", "lab")
-    except ImportError:
-        return require("tomli", "lab")
-
-
 def _class(section: "Field[Any]") -> Any:
     return section.default_factory
 
@@ -343,193 +327,25 @@ def kinds(section: str) -> dict[str, Any]:
     """
     found = {entry.name: _class(entry) for entry in fields(Config)}
     if section not in found:
-        raise _unknown(section)
+        raise unknown(section)
     return typing.get_type_hints(found[section])
 
 
-def typed(kind: Any, name: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values of TOML or JSON as those that a data class takes.
+def unknown(name: str) -> RangeError:
+    """Return what is raised for a name that is no setting.
 
     Args:
-        kind: the data class.
-        name: of the table, for a message.
-        table: some of its values, by name.
+        name: dotted, or that of a table.
 
     Returns:
-        The same, lists as tuples.
-
-    Raises:
-        RangeError, KindError: a name that it does not have, or a value of another type.
+        An error that says which setting was meant: the nearest one, or one whose last part is the same.
 
     Examples:
-        >>> typed(ModelSettings, "model", {"hidden": [16, 8]})
-        {'hidden': (16, 8)}
+        >>> str(unknown("modell.hidden"))
+        '`modell.hidden` is no setting; did you mean model.hidden?'
     """
-    known = typing.get_type_hints(kind)
-    for key in table:
-        if key not in known:
-            raise _unknown(f"{name}.{key}")
-    return {key: _typed(known[key], f"{name}.{key}", value) for key, value in table.items()}
-
-
-def _unknown(name: str) -> RangeError:
-    """Say which setting was meant: the nearest dotted name, or the nearest of any section by its last part."""
     known = names() if "." in name else [entry.name for entry in fields(Config)]
     near = difflib.get_close_matches(name, known, 1, cutoff=0)
     last = name.rpartition(".")[2]
     same = [other for other in names() if other.rpartition(".")[2] == last]
     return RangeError(f"`{name}` is no setting; did you mean {(same or near)[0]}?")
-
-
-def _options(kind: Any) -> tuple[Any, ...]:
-    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-
-
-def _typed(kind: Any, name: str, value: Any) -> Any:
-    """Return a value of TOML or JSON as one of a setting's type, or refuse it."""
-    for option in _options(kind):
-        origin = typing.get_origin(option) or option
-        if option is type(None) and value is None:
-            return None
-        if origin is tuple and isinstance(value, list | tuple):
-            inner = typing.get_args(option)[0]
-            return tuple(_typed(inner, name, item) for item in value)
-        if origin is dict and isinstance(value, Mapping):
-            return dict(value)
-        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return _number(name, value)
-        if option in (int, bool, str) and type(value) is option:
-            return value
-    raise KindError(f"`{name}` must be {_words(kind)}, but got {name}={value!r} of type {type(value).__name__}.")
-
-
-def _number(name: str, value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        raise RangeError(f"`{name}` must be a number that fits in a float, but got {name}={value}.") from None
-
-
-def parsed_text(kind: Any, name: str, text: str) -> Any:
-    """Return the text of a flag as a value of a setting's type.
-
-    Args:
-        kind: the type.
-        name: of the setting, for a message.
-        text: of the flag, with commas between the values of a list.
-
-    Returns:
-        The value.
-
-    Raises:
-        KindError: the text is none of that type.
-
-    Examples:
-        >>> parsed_text(int | tuple[int, ...], "seeds", "5"), parsed_text(int | tuple[int, ...], "seeds", "5,")
-        (5, (5,))
-    """
-    options = _options(kind)
-    several = next((typing.get_args(option)[0] for option in options if typing.get_origin(option) is tuple), None)
-    if several is not None and (several not in options or "," in text):
-        return tuple(parsed_text(several, name, part.strip()) for part in text.split(",") if part.strip())
-    if dict in [typing.get_origin(option) for option in options]:
-        pairs = (pair.partition("=") for pair in text.split(",") if pair.strip())
-        return {key.strip(): _literal(value.strip()) for key, _, value in pairs}
-    for option in options:
-        if option in (int, float):
-            try:
-                return option(text)
-            except ValueError:
-                if str not in options:
-                    raise KindError(f"`{name}` must be {_words(kind)}, but got {name}={text!r}.") from None
-    return text
-
-
-def _literal(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
-
-
-def _words(kind: Any) -> str:
-    words = {int: "an integer", float: "a number", str: "a text", bool: "true or false", type(None): "left out"}
-    origin_words = {tuple: "a list", dict: "a table"}
-    told = [words.get(option) or origin_words[typing.get_origin(option)] for option in _options(kind)]
-    return " or ".join(told)
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON has it: tuples become lists.
-
-    Args:
-        value: dictionaries, lists, tuples, texts and numbers.
-
-    Returns:
-        The same.
-
-    Examples:
-        >>> plain({"hidden": (16, 8)})
-        {'hidden': [16, 8]}
-    """
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def toml(tables: Mapping[str, Any]) -> str:
-    """Return tables as a TOML document.
-
-    Args:
-        tables: by name; a value that is None is left out, as TOML has no such value, and so is an empty inner table.
-
-    Returns:
-        The text.
-
-    Examples:
-        >>> print(toml({"dropout": {"kind": "block", "options": {"block_size": 3}}}), end="")
-        [dropout]
-        kind = "block"
-        <BLANKLINE>
-        [dropout.options]
-        block_size = 3
-    """
-    return "\n\n".join(_parts(tables, "")) + "\n"
-
-
-def _parts(tables: Mapping[str, Any], before: str) -> Iterator[str]:
-    for name, table in tables.items():
-        whole = f"{before}{_key(name)}"
-        inner = {key: value for key, value in table.items() if isinstance(value, Mapping)}
-        lines = [
-            f"{_key(key)} = {toml_value(value)}"
-            for key, value in table.items()
-            if value is not None and key not in inner
-        ]
-        if lines or not before:
-            yield "\n".join([f"[{whole}]", *lines])
-        yield from _parts(inner, f"{whole}.")
-
-
-def _key(name: str) -> str:
-    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else toml_value(name)
-
-
-def toml_value(value: Any) -> str:
-    """Return a value as TOML writes it: as JSON does, but for floats, which may be inf, and for the character 127.
-
-    Args:
-        value: a list, a text or a number.
-
-    Returns:
-        The text.
-
-    Examples:
-        >>> toml_value((0.5, 1.0))
-        '[0.5, 1.0]'
-    """
-    if isinstance(value, float):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(toml_value, value))}]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -259,6 +259,8 @@ def load(
     task: str | None = None,
     target: int | str | None = None,
     drop: Sequence[int | str] = (),
+    header: bool | None = None,
+    delimiter: str | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Dataset:
     """Load a data set by its name, downloaded if need be, or read what is at a path.
@@ -270,6 +272,8 @@ def load(
         task: ``"classification"`` or ``"regression"``; None to choose by the targets.
         target: of a table: name or number of the target's column; None for the last.
         drop: of a table: names or numbers of columns to leave out.
+        header: of a table: whether its first line has names; None to look.
+        delimiter: of a table: what is between two columns; None to look.
         say: called with a sentence for each file that was downloaded.
 
     Returns:
@@ -291,6 +295,8 @@ def load(
         "task": task,
         "target": target,
         "drop": list(drop) or None,
+        "header": header,
+        "delimiter": delimiter,
     }
     options: dict[str, Any] = {option: value for option, value in given.items() if value is not None}
 

@@ -246,6 +246,7 @@ def _train(config: Config, parts: Parts, folder: Path, job: Job, display: Displa
         state = checkpoint.unpacked(data, path) if data else None
         if state is not None:
             with claims.whole(path):
+                claims.check_settings(state["config"], config.tables(), folder / "config.json")
                 skeleton = models.skeleton(config.model, config.dropout, parts.shape)
                 claims.check_weights(skeleton, state["trainer"]["model"], len(data), path)
         loop = Loop(config, parts, folder, job, display, journal)

@@ -1,6 +1,7 @@
 """A whole search: a folder, a study in it or elsewhere, workers, and what they found."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ import torch
 from optuna.study import Study
 
 from thinned import _check
-from thinned._errors import DataError, RangeError
+from thinned._errors import DataError, RangeError, ThinnedError
 from thinned._optional import require
 from thinned.data import Dataset
 from thinned.lab import examples, models, records, run
@@ -103,16 +104,16 @@ def search(
     display = display or Silent()
     folder = None if where.name is None else Path(where.root, where.name)
     study = _there(where, folder)
-    plan = _agreed(plan, study, where)
+    plan = _agreed(None if plan is None else _whole_paths(plan), study, where)
     config = spaces.settled(plan.tables, {})
     source = _checked(plan, config)
     if folder is None or not folder.exists():
         folder = records.create(Path(where.root), where.name, "tune")
-    name = where.name or folder.name
+    name = _name(where, folder)
     storage, epochs = url(where.storage, folder), config.training.epochs
     study = opened(storage, name, plan, epochs, make=True)
     assert study is not None  # it was made
-    with _told(where.how(name)):
+    with _told(where.how(where.name or name), folder, shown(storage)):
         places = _places(study, plan, trials, display)
         _register(study, plan, source, config)
         threads = config.run.threads or 1
@@ -144,12 +145,30 @@ def _there(where: Where, folder: Path | None) -> Study | None:
             told = json.loads(path.read_bytes()) if path.stat().st_size <= LARGEST_CONFIG else {}
         except (OSError, ValueError):
             told = {}
-        if not isinstance(told, dict) or told.get("command") != "tune":
+        if not isinstance(told, dict) or told.get("command") != "tune" or not isinstance(told.get("study"), str):
             raise RangeError(f"`study` must be new or a study, but {folder} is something else; choose another name.")
     if folder is None or (where.storage is None and not folder.exists()):
         return None
-    assert where.name is not None
-    return opened(url(where.storage, folder), where.name)
+    return opened(url(where.storage, folder), _name(where, folder))
+
+
+def _name(where: Where, folder: Path) -> str:
+    """Return the name of the study: that which its file has, in a folder that may have been renamed since."""
+    if where.storage is None and (folder / "config.json").exists():
+        return str(json.loads((folder / "config.json").read_bytes())["study"])
+    return where.name or folder.name
+
+
+def _whole_paths(plan: Plan) -> Plan:
+    """Return the same plan for whoever is in another folder; a path without anything there is told as it was given."""
+    data = spaces.settled(plan.tables, {}).data
+    if not data.paths or not all(map(os.path.exists, data.paths)):
+        return plan
+    whole = data.absolute()
+    paths = {key: value for key, value in (("name", whole.name), ("test", whole.test)) if value is not None}
+    return (
+        replace(plan, tables={**plan.tables, "data": {**plan.tables.get("data", {}), **paths}}) if data.paths else plan
+    )
 
 
 def _agreed(plan: Plan | None, study: Study | None, where: Where) -> Plan:
@@ -288,11 +307,11 @@ def _failed(study: Study, done: set[int], places: int) -> list[str]:
 
 def _tested(study: Study, settings: Config, folder: Path, best: Tried, source: Dataset, display: Display) -> Outcome:
     """Train the best settings again and test them, unless somebody who shares the study has done so."""
+    name = f"best-{best.trial}"
     there = study.user_attrs.get("tested")
     if there is not None and there["trial"] == best.trial:
-        return Outcome(**there["outcome"])
+        return Outcome(**{**there["outcome"], "folder": str(folder / name)})
     display.say(f"Trains the best settings again, those of trial {best.trial}, with checkpoints, and tests them.")
-    name = f"best-{best.trial}"
     if (folder / name).exists():
         outcome = run.resume(folder / name, data=source, display=display)
     else:
@@ -311,20 +330,30 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _told(how: str) -> Iterator[None]:
-    """Say how to go on after whatever has stopped a search."""
+def _told(how: str, folder: Path, place: str) -> Iterator[None]:
+    """Say how to go on after whatever has stopped a search.
+
+    Args:
+        how: to go on: a command.
+        folder: of the study.
+        place: of its storage, as it can be shown.
+    """
     try:
         yield
-    except InterruptedRunError as error:
-        raise InterruptedRunError(f"{str(error).partition(' Go on with: ')[0]} Go on with: {how}") from error
+    except (InterruptedRunError, run.StorageError) as error:  # of the run that trains the best settings again
+        raise type(error)(f"{str(error).partition(' Go on with: ')[0]} Go on with: {how}") from error
     except KeyboardInterrupt:
         raise InterruptedRunError(f"Stopped at once. Go on with: {how}") from None
     except StudyError as error:
         raise StudyError(f"{error} Go on with: {how}") from error
     except Exception as error:
         if _of_a_database(error):
-            raise StudyError(f"`storage` must stay within reach, but: {first(error)} Go on with: {how}") from error
-        raise
+            what = f"{place} must be a storage that can be reached and written to"
+        elif isinstance(error, OSError) and not isinstance(error, ThinnedError):
+            what = f"{folder} must be a folder that can be written to"
+        else:
+            raise
+        raise StudyError(f"{what}, but: {first(error)} What was done before is kept. Go on with: {how}") from error
 
 
 def _of_a_database(error: BaseException | None) -> bool:

@@ -1,6 +1,7 @@
 """Where a study is: a database, a file of SQLite, or a journal."""
 
 import os
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from sqlalchemy import Engine, event
 from thinned._errors import ThinnedError
 
 JOURNAL = "journal:"
+DRIVER = re.compile(r"^\(\w+(\.\w+)+\) ")  # what SQLAlchemy puts before the words of a database: its class of error
 HEARTBEAT = 10  # seconds
 SILENT = 60  # seconds without a heartbeat after which a worker counts as gone
 PATIENCE = 120  # seconds that a worker waits for others to be done with a file of SQLite
@@ -120,6 +122,12 @@ def first(error: BaseException) -> str:
 
     Returns:
         One sentence.
+
+    Examples:
+        >>> first(ValueError("(sqlite3.OperationalError) database or disk is full\\n(Background on this error at ...)"))
+        'database or disk is full.'
     """
     said = str(error).strip().splitlines()
+    if said:
+        said[0] = DRIVER.sub("", said[0])
     return f"{(said[0] if said else type(error).__name__).rstrip('.')}."

@@ -4,8 +4,9 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -15,10 +16,11 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from thinned.lab import loop
-from thinned.lab.tuning.study import Watch, ended
+from thinned.lab.tuning.study import Watch, ended, unfinished
 from thinned.lab.tuning.worker import Task, work
 
 LOOK = 0.5  # seconds between two looks at the study
+MOST_REPLACED = 8  # workers: one place may cost four before it is given up, and a second one as many
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,66 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
 
+    def last_words(self) -> str:
+        """Return what a worker that is gone had to say, or how it was killed; nothing of one that was done."""
+        self.process.join()
+        try:
+            said = self.pipe.recv() if self.pipe.poll() else ""
+        except (EOFError, OSError):
+            said = ""
+        self.pipe.close()
+        code = self.process.exitcode or 0
+        if said or not code:
+            return f" ended: {said}" if said else ""
+        return f" was killed by {signal.Signals(-code).name}" if code < 0 else f" ended with status {code}"
+
+    @property
+    def killed(self) -> bool:
+        """Whether it was ended from outside, as by a system that is out of memory."""
+        return (self.process.exitcode or 0) < 0
+
+
+class _Crew:
+    """The workers that are there.
+
+    Args:
+        task: what each of them is started with.
+        most: how many may be started in all.
+    """
+
+    def __init__(self, task: Task, most: int) -> None:
+        methods = multiprocessing.get_all_start_methods()
+        self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        if "forkserver" in methods:  # the first worker imports for all of them
+            self._context.set_forkserver_preload(["thinned.lab.tuning.worker", "torch._dynamo"])
+            with _deaf():
+                forkserver.ensure_running()
+        self._task, self._left, self._started = task, most, 0
+        self.there: dict[int, _Worker] = {}
+
+    def hire(self) -> bool:
+        """Start a worker, unless as many as may be have been started; return whether it was."""
+        if not self._left:
+            return False
+        self._left, self._started = self._left - 1, self._started + 1
+        ours, theirs = self._context.Pipe()
+        name = f"worker {self._started}"
+        process = self._context.Process(target=work, args=(self._task, theirs), name=name, daemon=True)
+        process.start()
+        theirs.close()
+        self.there[process.sentinel] = _Worker(process, ours)
+        return True
+
+    def gone(self) -> list[_Worker]:
+        """Wait a little, and return those that are gone."""
+        return [self.there.pop(sentinel) for sentinel in wait([*self.there], LOOK)]  # type: ignore[arg-type]
+
 
 def supervise(study: Study, task: Task, places: int, workers: int, display: Display) -> bool:
     """Start workers, and watch them until the study is done.
 
-    The first Ctrl-C or SIGTERM lets them give back what they have begun; the second ends them at once.
+    A worker that is killed is replaced, a few times. The first Ctrl-C or SIGTERM lets all give back what they have
+    begun; the second ends them at once.
 
     Args:
         study: what they work on.
@@ -108,50 +165,45 @@ def supervise(study: Study, task: Task, places: int, workers: int, display: Disp
     Returns:
         Whether it was stopped before the study was done.
     """
-    methods = multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if "forkserver" in methods:  # the first worker imports for all of them
-        context.set_forkserver_preload(["thinned.lab.tuning.worker", "torch._dynamo"])
-    crew: dict[int, _Worker] = {}
-    for number in range(1, workers + 1):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(task, theirs), name=f"worker {number}", daemon=True)
-        process.start()
-        theirs.close()
-        crew[process.sentinel] = _Worker(process, ours)
+    crew = _Crew(task, workers + MOST_REPLACED)
     watch, told = Watch(study), False
     with _signals() as got:
-        while crew:
-            for sentinel in wait([*crew], LOOK):
-                _ended(crew.pop(sentinel), bool(crew), display)  # type: ignore[arg-type]
+        for _ in range(workers):
+            crew.hire()
+        while crew.there:
+            for worker in crew.gone():
+                said = worker.last_words()
+                if not said:
+                    continue
+                watch.look()  # its place is back in the queue before another one looks for work
+                again = worker.killed and not got and bool(unfinished(study, places)) and crew.hire()
+                then = "another one is started" if again else "others go on" if crew.there else "none is left here"
+                display.say(f"{worker.process.name.capitalize()}{said.removesuffix('.')}; {then}.")
             if got and not told:
                 told = True
                 display.say("Stopping: the workers give back what they have begun. Ctrl-C again ends them at once.")
-                for worker in crew.values():
-                    worker.pipe.send("stop")
+                for worker in crew.there.values():
+                    with suppress(OSError):  # it may just have ended
+                        worker.pipe.send("stop")
             if len(got) > 1:
-                for worker in crew.values():
+                for worker in crew.there.values():
                     worker.process.terminate()
             watch.look()
             display.standing(standing(study, places))
     return bool(got)
 
 
-def _ended(worker: _Worker, others: bool, display: Display) -> None:
-    process = worker.process
-    process.join()
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Start a process that never hears Ctrl-C, which goes to all processes of a terminal: not even while it imports."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # processes that are started inherit it
     try:
-        said = worker.pipe.recv() if worker.pipe.poll() else ""
-    except (EOFError, OSError):
-        said = ""
-    worker.pipe.close()
-    code = process.exitcode or 0
-    if said:
-        display.say(f"{process.name.capitalize()} ended: {said}")
-    elif code:
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-        then = "another worker takes over its trial" if others else "no worker is left here"
-        display.say(f"{process.name.capitalize()} was {how}; {then}.")
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
