@@ -6,7 +6,7 @@ import re
 import signal
 import sqlite3
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from thinned.lab import examples, loop
 from thinned.lab.config import Config
 from thinned.lab.config import read as read_settings
 from thinned.lab.loop import InterruptedRunError
-from thinned.lab.tuning import display, figures, findings, report, worker
+from thinned.lab.tuning import display, figures, findings, past, report, worker
 from thinned.lab.tuning.findings import Found, Tried
 from thinned.lab.tuning.plan import Plan
 from thinned.lab.tuning.reading import read
@@ -91,7 +91,11 @@ def test_killed_stopped_and_gone_on_with(tmp_path, data):
     before = rows(folder)
     assert 2 <= len(before) < 8
     assert not (folder / "summary.json").exists()
+    stopped = past.read(folder).found
+    assert (stopped.places, stopped.test, stopped.best) == (8, None, findings.best(stopped.rows))
+    assert [json.loads(row.line()) for row in stopped.rows] == before
     found = search(None, where, workers=2)
+    assert past.read(folder).found == found
     assert (found.complete, found.pruned, found.failed) == (8, 0, ())
     after = rows(folder)
     assert [row for row in after if row["trial"] in {row["trial"] for row in before}] == before
@@ -210,6 +214,7 @@ def test_the_command(tmp_path, data):
     found = json.loads(more.stdout)
     assert (found["places"], found["complete"] + found["pruned"]) == (6, 6)
     assert rows(tmp_path / "x")[:5] == made
+    assert json.loads(json.dumps(asdict(past.read(tmp_path / "x").found))) == {**found, "rows": rows(tmp_path / "x")}
     changed = Path(data).read_bytes()
     try:
         np.savez(data, x_train=DATA.train.inputs * 0.5, y_train=DATA.train.targets, x_test=DATA.test.inputs,
