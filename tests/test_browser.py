@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import thinned_cli.compare
 import thinned_cli.predict
 import thinned_cli.report
 import thinned_cli.train
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.browser
 
 FAULTS = (Path(__file__).parent / "page_faults.js").read_text(encoding="utf-8")
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-PAGES = ("compare", "single", "train", "tune", "predict", "joined", "markup")
+PAGES = ("compare", "single", "train", "tune", "predict", "joined", "gathered", "markup")
 WIDTHS = {"small phone": 320, "phone": 390, "tablet": 768, "narrow screen": 801, "screen": 1200}
 PAPER = 680  # CSS pixels between the margins of A4: 210 mm - 2 * 15 mm
 MARKUP = "<img src=x onerror=document.title='ran'>&amp;"  # no slash, as it is the name of a folder
@@ -46,12 +47,12 @@ def pages(tmp_path_factory):
     """A page of each kind, by its name, as the commands leave them."""
     root = tmp_path_factory.mktemp("runs")
 
-    def call(*arguments):
+    def call(*arguments, status=0):
         result = CliRunner().invoke(thinned, [*map(str, arguments)])
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == status, result.output
 
-    def train(name, *arguments):
-        call("train", *SMALL, "--epochs", 3, "--out", root, "--name", name, *arguments)
+    def train(name, *arguments, status=0):
+        call("train", *SMALL, "--epochs", 3, "--out", root, "--name", name, *arguments, status=status)
         return root / name
 
     def joined(name, *runs):
@@ -76,6 +77,21 @@ def pages(tmp_path_factory):
         "--search",
     ]
     call("tune", *SMALL, "--epochs", 3, "--trials", 8, *space, "hidden=16|24,16", "--out", root, "--study", "tune")
+    houses = root / "houses.csv"
+    houses.write_text(
+        "".join(f"{i % 9},{i % 7},{30000 * (i % 9) + 1234.5 * i}\n" for i in range(300)), encoding="ascii"
+    )
+    numbers = [
+        train(f"numbers-{kind}-{seed}", "--data", houses, "--standardise", "--dropout", kind, "--seed", seed)
+        for kind in ("standard", "gaussian")
+        for seed in (0, 1)
+    ]
+    wild = train("wild", "--lr", 1e30, "--clip-norm", 0, status=2)
+    stopped = shutil.copytree(root / "tune", root / "stopped")
+    (stopped / "summary.json").unlink()
+    damaged = shutil.copytree(runs[0], root / "damaged")
+    (damaged / "config.json").write_text("{", encoding="utf-8")
+    others = [root / "tune", stopped, wild, damaged, houses]
     named = root / MARKUP
     shutil.copytree(runs[0], named)
     rename(named)
@@ -87,6 +103,7 @@ def pages(tmp_path_factory):
         "tune": root / "tune" / "report.html",
         "predict": root / "predicted.csv.html",
         "joined": joined("joined", root / "compare", *runs),
+        "gathered": joined("gathered", *numbers, *others),
         "markup": joined("markup", named, *runs),
     }
 

@@ -17,7 +17,7 @@ from thinned.lab.config import Config
 from thinned.lab.distributed import PeerError
 from thinned.lab.examples import parts
 from thinned.lab.records import Record
-from thinned_cli.commands import thinned
+from thinned_cli.compare import thinned
 
 TINY = ["--hidden", "8", "--epochs", "2", "--threads", "1", "--device", "cpu"]
 
@@ -98,7 +98,7 @@ def test_ctrl_c_and_resume(train, tmp_path, monkeypatch):
         (["nothing.toml"], "nothing.toml must be a TOML file that can be read, but: No such file or directory."),
         (["--resume", "runs/x", "--lr", "1"], "--resume takes the settings that the run was started with; leave all"),
         (["--resume", "/nowhere"], "/nowhere must be the folder of a run, but its config.json: No such file or direc"),
-        (["--lr", "1e30", "--clip-norm", "0"], "The loss is no number any more in epoch 1; checkpoints from before"),
+        (["--lr", "1e30", "--clip-norm", "0"], "The loss is no number any more in epoch 1. Start a new run with a low"),
         (["--droput", "x"], "No such option '--droput'. Did you mean"),
     ],
 )

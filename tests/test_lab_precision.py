@@ -171,7 +171,9 @@ def test_a_run_that_no_scale_helps_ends_in_a_sentence(tmp_path, batch_size):
     config = small(training={"batch_size": batch_size, "epochs": 50}, **HALF)
     with pytest.raises(DivergedError, match=r"or with a max_norm, or with precision bfloat16, which has larger num"):
         run.start(config, tmp_path, "x", data=data)
-    halved = lines(tmp_path / "x")
+    *halved, last = lines(tmp_path / "x")
+    assert last["diverged"]
+    assert last["skipped_steps"] >= 1
     assert len(halved) == (30 if batch_size == 90 else 0)  # from 2^16 to 2^-14
     with pytest.raises(DivergedError, match=r"^The loss is no number any more in epoch \d"):
         run.start(small(training={"lr": 1e30}, **HALF), tmp_path, "y", data=DATA)

@@ -122,8 +122,12 @@ def test_numbers_words_and_sparse_features(tmp_path):
     numbers = Dataset("numbers", *split, classes=0, task="regression")
     config = small(data={"standardise": True}, training={"epochs": 20}, dropout={"p": 0.0})
     found = run.start(config, tmp_path, "numbers", data=numbers)
-    assert found.test_error == pytest.approx(found.test_loss**0.5)
-    assert found.test_error < 0.5  # of a standard deviation
+    unit = float(split[0].targets.std())  # losses are of standardised targets, errors in the data's own unit
+    assert found.test_error == pytest.approx(unit * found.test_loss**0.5)
+    assert found.test_error < 0.5 * unit
+    (record, *_) = lines(tmp_path / "numbers")
+    assert record["validation_error"] == pytest.approx(unit * record["validation_loss"] ** 0.5)
+    assert record["fit_error"] == pytest.approx(unit * record["fit_loss"] ** 0.5)
 
     ids = (np.arange(801) % 5).astype(np.int64)
     parts = [Split(ids[:600], ids[1:601]), Split(ids[600:800], ids[601:801])]
@@ -352,9 +356,17 @@ def test_a_second_signal_stops_at_once(tmp_path):
 
 
 def test_a_loss_that_is_no_number(tmp_path):
-    message = r"^The loss is no number any more in epoch \d; checkpoints from before are kept in .*x\. Start a new run"
+    message = (
+        r"^The loss is no number any more in epoch \d\. Start a new run .* Checkpoints from before are kept in .*x"
+    )
     with pytest.raises(DivergedError, match=message):
         run.start(small(training={"lr": 1e30}), tmp_path, "x", data=DATA)
+    written = lines(tmp_path / "x")
+    assert [record.get("diverged") for record in written] == [None] * (len(written) - 1) + [True]
+    with pytest.raises(DivergedError, match=message):
+        run.resume(tmp_path / "x", data=DATA)
+    timeless = [[{**record, "seconds": 0} for record in made] for made in (written, lines(tmp_path / "x"))]
+    assert timeless[0] == timeless[1]  # it is told once
     broken = stripes(90, 0)
     broken.inputs[3, 0, 0] = math.nan
     data = Dataset("stripes", train=broken, test=DATA.test, classes=3)

@@ -234,7 +234,7 @@ def test_a_page_about_all_runs(root):
     for verdict in (*done[0].summary.verdicts, *runs.join(done)[0].verdicts):
         assert f'<p class="verdict">{verdict}</p>'.replace(" %", "\N{NO-BREAK SPACE}%") in text
     intervals = any(found.low is not None for found in done[0].summary.differences)
-    assert Page(text).tags.count("svg") == 4 + intervals + 1 + 2 * 5  # the comparison, the lines of both runs, each run
+    assert Page(text).tags.count("svg") == 4 + intervals + 1 + 2 * 7  # the comparison, the lines of both runs, each run
 
 
 def test_the_same_numbers_as_json(root, tmp_path):

@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 from click.testing import CliRunner
 from laboratory import DATA, Page, assert_alone
@@ -24,7 +25,7 @@ from thinned.lab import examples, loop
 from thinned.lab.config import Config
 from thinned.lab.config import read as read_settings
 from thinned.lab.loop import InterruptedRunError
-from thinned.lab.tuning import display, figures, findings, report, supervisor, worker
+from thinned.lab.tuning import display, figures, findings, past, report, results, supervisor, worker
 from thinned.lab.tuning.findings import Found, Tried
 from thinned.lab.tuning.plan import Plan
 from thinned.lab.tuning.reading import read
@@ -95,7 +96,11 @@ def test_killed_stopped_and_gone_on_with(tmp_path, data):
     before = rows(folder)
     assert 2 <= len(before) < 8
     assert not (folder / "summary.json").exists()
+    stopped = past.read(folder).found
+    assert (stopped.places, stopped.test, stopped.best) == (8, None, findings.best(stopped.rows))
+    assert [json.loads(row.line()) for row in stopped.rows] == before
     found = search(None, where, workers=2)
+    assert past.read(folder).found == found
     assert (found.complete, found.pruned, found.failed) == (8, 0, ())
     after = rows(folder)
     assert [row for row in after if row["trial"] in {row["trial"] for row in before}] == before
@@ -225,6 +230,7 @@ def test_the_command(tmp_path, data):
     found = json.loads(more.stdout)
     assert (found["places"], found["complete"] + found["pruned"]) == (6, 6)
     assert rows(tmp_path / "x")[:5] == made
+    assert json.loads(json.dumps(asdict(past.read(tmp_path / "x").found))) == {**found, "rows": rows(tmp_path / "x")}
     changed = Path(data).read_bytes()
     try:
         np.savez(data, x_train=DATA.train.inputs * 0.5, y_train=DATA.train.targets, x_test=DATA.test.inputs,
@@ -375,6 +381,33 @@ def test_which_is_best():
     assert findings.best(tried) == tried[2]
     assert [one.trial for one in findings.ranked(tried)] == [2, 0, 3]
     assert findings.best([row(1, "pruned")]) is None
+
+
+@pytest.mark.parametrize(("settings", "trials", "told"), [(2, 9, False), (2, 10, True), (3, 11, False), (1, 20, False)])
+def test_what_mattered_is_told_of_enough_trials(settings, trials, told):
+    names = ["training.lr", "dropout.p", "dropout.input_p"][:settings]
+    space = read({name: {"low": 0.0 if "p" in name else 0.1, "high": 0.9} for name in names})
+    study = optuna.create_study()
+    domains = {name: optuna.distributions.FloatDistribution(0.0, 1.0) for name in names}
+    for place in range(trials):
+        values = {name: (place * (i + 3) % 7) / 7 for i, name in enumerate(names)}
+        error = values["training.lr"]
+        study.add_trial(
+            optuna.trial.create_trial(params=values, distributions=domains, value=error, user_attrs={"place": place})
+        )
+    shares = results.importance(study, space)
+    assert bool(shares) == told
+    if told:
+        assert next(iter(shares)) == "training.lr"
+        assert sum(shares.values()) == pytest.approx(1)
+    tried = tuple(results.tried(study, space))
+    test = loop.Outcome("x/best-0", 1, False, 1, 0.5, 0.25, 1.0, 0.5, 1.0)
+    found = Found("x", "x", trials, trials, 0, (), tried[0], test, shares, tried)
+    assert bool(findings.unsure(found)) == (not told and settings > 1)
+    page = report.study({"data": {"name": "x", "note": ""}, "tables": {}, "sampler": "tpe", "pruner": "none",
+                         "environment": {}}, found, space)  # fmt: skip
+    assert ("Too few trials to say which setting mattered: " in page) == (not told and settings > 1)
+    assert ("(fANOVA)" in page) == told
 
 
 def test_the_page_of_all_kinds_of_settings():

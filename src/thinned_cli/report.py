@@ -27,18 +27,24 @@ Examples:
 def report(*, runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     """Write one page about one or several runs.
 
-    RUN is the folder of a run of `thinned compare` or `thinned train`, done or not. Runs of training on the same data
-    are compared with each other: pairs with the same seed, the settings of the first as the baseline. The page is one
-    file that needs no network and no script.
+    RUN is the folder of a run of `thinned compare` or `thinned train`, or of a study of `thinned tune`, done or not.
+    Runs of training on the same data are compared with each other: pairs with the same seed, the settings of the first
+    as the baseline. What cannot be read among several is passed over, and named. The page is one file that needs no
+    network and no script.
     """
-    from thinned.lab import joined, reading, records
+    from thinned.lab import gathering, joined, records
 
     if out is not None:
         records.target(out, ".html")
-    found = [reading.read(folder) for folder in dict.fromkeys(runs)]
-    path = out or (found[0].folder / "report.html" if len(found) == 1 else Path("report.html"))
-    records.write_text(path, joined.joined(found))
+    single = len(set(runs)) == 1
+    found, passed = ([gathering.read(runs[0])], []) if single else gathering.gather(runs)
+    for warning in gathering.warnings(passed):
+        click.echo(warning, err=True)
+    if not found:
+        raise click.UsageError("RUN must be at least one run or study that can be read, but there is none.")
+    path = out or (found[0].folder / "report.html" if single else Path("report.html"))
+    records.write_text(path, joined.joined(found, passed))
     click.echo(f"Report: {path}")
     if as_json:
-        beside = records.write_beside(path, joined.numbers(found))
+        beside = records.write_beside(path, joined.numbers(found, passed))
         click.echo(f"JSON: {beside}")

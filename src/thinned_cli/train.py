@@ -222,9 +222,10 @@ def train(
     if not first:
         return
     page = Path(found.folder, "report.html")
-    records.write_text(page, joined.joined([reading.read(found.folder)]))
+    done = reading.read(found.folder)
+    records.write_text(page, joined.joined([done]))
     if quiet:
         click.echo(json.dumps(asdict(found)))
     else:
-        display.outcome(console, found, progress.numbers)
+        display.outcome(console, found, done.numbers, done.standardised)
         click.echo(f"Folder: {found.folder}\nReport: {page}")

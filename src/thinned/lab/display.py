@@ -113,7 +113,7 @@ class TrainProgress(Bars):
     def __init__(self, console: Console) -> None:
         super().__init__(console, "epoch {task.fields[epoch]}", "{task.fields[told]}")
         self._epochs, self._done, self._drawn = 1, 0, 0.0
-        self.numbers = False  # whether numbers are predicted, and not classes
+        self._numbers = False  # whether numbers are predicted, and not classes
         self._task = self._bars.add_task("", total=None, epoch="-", told="")
 
     def begin(self, config: Config, parts: Parts, epoch: int) -> None:
@@ -125,7 +125,7 @@ class TrainProgress(Bars):
             epoch: how many are done.
         """
         self._epochs, self._done = config.training.epochs, epoch
-        self.numbers = parts.train.targets.is_floating_point()
+        self._numbers = parts.numbers
         self._bars.update(self._task, total=self._epochs, completed=epoch, epoch=f"{epoch + 1} of {self._epochs}")
         validated = f", {len(parts.validation):,} to validate" if len(parts.validation) else ""
         self.say(f"{len(parts.train):,} examples of {parts.name} to train on{validated}, {len(parts.test):,} to test")
@@ -152,7 +152,7 @@ class TrainProgress(Bars):
         """
         told = f"training loss {record.train_loss:.4g}"
         if record.validation_loss is not None and record.validation_error is not None and record.gap is not None:
-            error = tables.error_text(record.validation_error, self.numbers)
+            error = tables.error_text(record.validation_error, self._numbers)
             told += f", validation loss {record.validation_loss:.4g}, error {error}, gap {record.gap:.2g}"
         if record.skipped_steps:
             told += f", {record.skipped_steps} step{'s' if record.skipped_steps > 1 else ''} skipped"
@@ -166,13 +166,14 @@ class TrainProgress(Bars):
             self.say(f"epoch {record.epoch} of {self._epochs}: {told}")
 
 
-def outcome(console: Console, found: Outcome, numbers: bool = False) -> None:
+def outcome(console: Console, found: Outcome, numbers: bool = False, standardised: bool = False) -> None:
     """Print what a run of training found.
 
     Args:
         console: where.
         found: that.
         numbers: whether numbers are predicted, and the error is the root of the mean squared error.
+        standardised: whether these numbers were standardised.
     """
     early = ", stopped early" if found.stopped_early else ""
     epochs = tables.counted(found.epochs, "epoch")
@@ -187,6 +188,8 @@ def outcome(console: Console, found: Outcome, numbers: bool = False) -> None:
         if loss is not None and error is not None
     ]
     console.print(table(["part", "loss", "error"], rows))
+    if numbers:
+        say(console, tables.what_errors_are(numbers, standardised))
 
 
 @contextmanager

@@ -22,6 +22,8 @@ HEIGHT = 2.3  # inches, without the legend
 LINE = 0.17  # inches that a line of text takes
 LETTERS = 30  # of a line of a name in a figure
 LONGEST = 3  # lines of such a name
+MANY, FEW = 6, 3  # parts of an axis, at most, and of one that numbers from LONG on stand side by side below
+LONG = 10_000
 MEDIANS_SHOWN = 2  # the axis of times ends at this many times the largest median: one hiccup must not squeeze the rest
 
 
@@ -153,13 +155,13 @@ def lines(series: Mapping[str, Sequence[Sequence[tuple[float, float]]]], below: 
     return figure
 
 
-def intervals(differences: Sequence[Difference], label: str, scale: float) -> Any:
+def intervals(differences: Sequence[Difference], label: str, factor: float) -> Any:
     """Draw differences and their intervals, one row for each.
 
     Args:
         differences: from the top.
         label: of the horizontal axis.
-        scale: by what they are multiplied.
+        factor: by what they are multiplied.
 
     Returns:
         A matplotlib figure.
@@ -173,8 +175,10 @@ def intervals(differences: Sequence[Difference], label: str, scale: float) -> An
     axes.axvline(0, color="#222222", linewidth=1)
     for place, found in zip(places, differences, strict=True):
         if found.low is not None and found.high is not None:
-            axes.plot([scale * found.low, scale * found.high], [place, place], color=COLOURS[2], linewidth=2.5)
-        axes.plot([scale * found.mean], [place], "o", color=COLOURS[2], markersize=6)
+            axes.plot([factor * found.low, factor * found.high], [place, place], color=COLOURS[2], linewidth=2.5)
+        axes.plot([factor * found.mean], [place], "o", color=COLOURS[2], markersize=6)
+    ends = [end for found in differences for end in (found.low, found.mean, found.high) if end is not None]
+    scale(axes, "x", [factor * end for end in ends], log=False)
     axes.set_xlabel(label)
     return figure
 
@@ -349,7 +353,8 @@ def scale(axes: Any, which: str, values: Sequence[float], log: bool | None = Non
         axis.set_minor_formatter(ticker.NullFormatter())
     else:
         whole = all(float(value).is_integer() for value in values)
-        axis.set_major_locator(_round(whole))
+        crowded = which == "x" and any(abs(value) >= LONG for value in finite)
+        axis.set_major_locator(_round(whole, FEW if crowded else MANY))
 
 
 def _plain(name: str) -> str:
@@ -365,9 +370,9 @@ def _end(methods: Sequence[str], done: Sequence[Record]) -> float:
     return MEDIANS_SHOWN * max(medians)
 
 
-def _round(whole: bool = False) -> Any:
+def _round(whole: bool = False, most: int = MANY) -> Any:
     """Return what places a few ticks at round numbers."""
-    return _ticker().MaxNLocator(6, steps=(1, 2, 5, 10), integer=whole, min_n_ticks=1)
+    return _ticker().MaxNLocator(most, steps=(1, 2, 5, 10), integer=whole, min_n_ticks=1)
 
 
 def _ticker() -> Any:

@@ -1,4 +1,4 @@
-"""One page about one or several runs, of comparisons, of training, or of both, and the same numbers as JSON."""
+"""One page about runs and studies, of comparisons, of training, of tuning, or of all, and the same numbers as JSON."""
 
 import json
 import statistics
@@ -6,57 +6,70 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from thinned.lab import figures, page, paired, report, tables
+from thinned.lab import figures, gathering, page, paired, report, tables
+from thinned.lab.gathering import Passed
 from thinned.lab.runs import Joined, Run, join
 from thinned.lab.tables import NONE, counted, error_text, seconds_text
+from thinned.lab.tuning.past import Study
+from thinned.lab.tuning.report import study_parts
 
-TITLES = {"compare": "Comparison of dropout", "train": "Training"}
+TITLES = {"compare": "Comparison of dropout", "train": "Training", "tune": "Search"}
 
 
-def joined(runs: Sequence[Run]) -> str:
-    """Write the page of one or several runs.
+def joined(found: Sequence[Run | Study], passed: Sequence[Passed] = ()) -> str:
+    """Write the page of one or several runs and studies.
 
     Args:
-        runs: of any kind, at least one.
+        found: of any kind, at least one.
+        passed: what was passed over.
 
     Returns:
         A whole HTML document.
     """
-    if len(runs) == 1:
-        return page.page(_title(runs[0]), _parts(runs[0], 2, "figure"))
+    warned = [page.paragraph(text, "warning") for text in gathering.warnings(passed)]
+    if len(found) == 1:
+        return page.page(_title(found[0]), [*warned, *_parts(found[0], 2, "figure")])
     headings = ["run", "data", "method", "seeds", "epochs", "test error", "seconds per epoch"]
-    parts = [page.heading("All runs", 2), page.table(headings, overview(runs), words=3)]
-    comparisons = {f"joined{i}": found for i, found in enumerate(join(runs), 1)}
-    alone = {f"run{i}": run for i, run in enumerate(runs, 1)}
-    headed = {anchor: f"Runs of training on {found.data}" for anchor, found in comparisons.items()}
-    headed |= {anchor: _title(run) for anchor, run in alone.items()}
+    parts = [*warned, page.heading("All runs", 2), page.table(headings, overview(found), words=3)]
+    comparisons = {f"joined{i}": one for i, one in enumerate(join(_runs(found)), 1)}
+    alone = {f"run{i}": one for i, one in enumerate(found, 1)}
+    headed = {anchor: f"Runs of training on {one.data}" for anchor, one in comparisons.items()}
+    headed |= {anchor: _title(one) for anchor, one in alone.items()}
     parts.append(page.contents(headed))
-    for anchor, found in comparisons.items():
-        parts += [page.heading(headed[anchor], 2, anchor), *_joined_parts(found, f"{anchor}-")]
-    for anchor, run in alone.items():
-        parts += [page.heading(headed[anchor], 2, anchor), *_parts(run, 3, f"{anchor}-figure")]
-    return page.page(f"Report of {len(runs)} runs", parts)
+    for anchor, several in comparisons.items():
+        parts += [page.heading(headed[anchor], 2, anchor), *_joined_parts(several, f"{anchor}-")]
+    for anchor, one in alone.items():
+        parts += [page.heading(headed[anchor], 2, anchor), *_parts(one, 3, f"{anchor}-figure")]
+    return page.page(f"Report of {len(found)} runs", parts)
 
 
-def _title(run: Run) -> str:
-    return f"{TITLES[run.command]}: {run.name}"
+def _title(one: Run | Study) -> str:
+    return f"{TITLES[one.config['command']]}: {one.name}"
 
 
-def _parts(run: Run, level: int, prefix: str) -> list[str]:
-    if run.summary is not None:
-        return report.comparison_parts(run.config, run.summary, run.records, level=level, prefix=prefix)
-    return report.training_parts(run, level=level, prefix=prefix)
+def _parts(one: Run | Study, level: int, prefix: str) -> list[str]:
+    if isinstance(one, Study):
+        return study_parts(one.config, one.found, one.space, level=level, prefix=prefix)
+    if one.summary is not None:
+        return report.comparison_parts(one.config, one.summary, one.records, level=level, prefix=prefix)
+    return report.training_parts(one, level=level, prefix=prefix)
 
 
-def numbers(runs: Sequence[Run]) -> dict[str, Any]:
-    """Return what the page of the same runs shows, as JSON has it.
+def _runs(found: Sequence[Run | Study]) -> list[Run]:
+    return [one for one in found if isinstance(one, Run)]
+
+
+def numbers(found: Sequence[Run | Study], passed: Sequence[Passed] = ()) -> dict[str, Any]:
+    """Return what the page of the same runs and studies shows, as JSON has it.
 
     Args:
-        runs: of any kind, at least one.
+        found: of any kind, at least one.
+        passed: what was passed over.
 
     Returns:
         Dictionaries, lists, texts and numbers.
     """
+    runs = _runs(found)
     return {
         "runs": [
             {
@@ -68,9 +81,14 @@ def numbers(runs: Sequence[Run]) -> dict[str, Any]:
             }
             for run in runs
         ],
+        "studies": [
+            {"name": one.name, "folder": str(one.folder), **one.config, "found": asdict(one.found)}
+            for one in found
+            if isinstance(one, Study)
+        ],
         "joined": [
             {
-                "data": found.data,
+                "data": several.data,
                 "groups": [
                     {
                         "settings": group.label,
@@ -80,40 +98,63 @@ def numbers(runs: Sequence[Run]) -> dict[str, Any]:
                         "mean": group.mean,
                         "spread": group.spread,
                     }
-                    for group in found.groups
+                    for group in several.groups
                 ],
-                "differences": [asdict(difference) for difference in found.differences],
-                "verdicts": found.verdicts,
+                "differences": [asdict(difference) for difference in several.differences],
+                "verdicts": several.verdicts,
             }
-            for found in join(runs)
+            for several in join(runs)
         ],
+        "passed_over": [{"path": str(one.path), "why": one.why} for one in passed],
     }
 
 
-def overview(runs: Sequence[Run]) -> list[list[str]]:
-    """Return a table of what all runs found, a row for each method of each.
+def overview(found: Sequence[Run | Study]) -> list[list[str]]:
+    """Return a table of what all found, a row for each method of a comparison, and one for each of the others.
 
     Args:
-        runs: of any kind.
+        found: runs and studies of any kind.
 
     Returns:
         Seven texts for each row.
     """
     rows = []
-    for run in runs:
-        start = [run.name, run.config["data"]["name"]]
-        if run.summary is not None:
-            for row in run.summary.rows:
-                cells = tables.cells(run.summary, row)
-                error = cells[1] if cells[1] == NONE or run.summary.numbers else f"{cells[1]} %"
+    for one in found:
+        start = [one.name, one.config["data"]["name"]]
+        if isinstance(one, Study):
+            rows.append([*start, *_of_study(one)])
+        elif one.summary is not None:
+            for row in one.summary.rows:
+                cells = tables.cells(one.summary, row)
+                error = cells[1] if cells[1] == NONE or one.summary.numbers else f"{cells[1]} %"
                 seconds = NONE if row.seconds is None else seconds_text(row.seconds)
-                rows.append([*start, row.method, str(len(run.summary.seeds)), str(run.summary.epoch), error, seconds])
+                rows.append([*start, row.method, str(len(one.summary.seeds)), str(one.summary.epoch), error, seconds])
         else:
-            method = run.records[0].method if run.records else NONE
-            error = NONE if run.outcome is None else error_text(run.outcome.test_error, run.numbers)
-            seconds = seconds_text(statistics.median(r.seconds for r in run.records)) if run.records else NONE
-            rows.append([*start, method, "1", str(len(run.records)), error, seconds])
+            rows.append([*start, *_of_training(one)])
     return rows
+
+
+def _of_study(one: Study) -> list[str]:
+    method = f"best of {counted(len(one.found.rows), 'trial')}"
+    best, test = one.found.best, one.found.test
+    if best is None or test is None:
+        return [method, NONE, NONE, "not done", NONE]
+    return [
+        method,
+        "1",
+        str(test.epochs),
+        error_text(test.test_error, one.found.numbers),
+        seconds_text(test.seconds / max(test.epochs, 1)),
+    ]
+
+
+def _of_training(one: Run) -> list[str]:
+    method = one.records[0].method if one.records else NONE
+    error = "diverged" if one.diverged else "not done"
+    if one.outcome is not None:
+        error = error_text(one.outcome.test_error, one.numbers)
+    seconds = seconds_text(statistics.median(r.seconds for r in one.records)) if one.records else NONE
+    return [method, "1", str(len(one.records)), error, seconds]
 
 
 def _joined_parts(found: Joined, prefix: str) -> list[str]:
@@ -124,8 +165,11 @@ def _joined_parts(found: Joined, prefix: str) -> list[str]:
         [
             group.label,
             ", ".join(map(str, group.test_errors)),
-            error_text(group.mean, found.numbers).removesuffix(" %")
-            + (f" ± {scale * group.spread:.3g}" if group.spread is not None else ""),
+            " ± ".join(
+                error_text(part, found.numbers).removesuffix(" %")
+                for part in (group.mean, group.spread)
+                if part is not None
+            ),
             "baseline"
             if group.label == first
             else paired.cell(apart[group.label], found.numbers)
@@ -163,7 +207,8 @@ def _joined_parts(found: Joined, prefix: str) -> list[str]:
         page.table(["settings", "seeds", "test error" + unit, f"against {first}"], rows),
         page.paragraph(
             "Runs whose settings differ in more than the seed, side by side. Differences are of pairs with the same "
-            "seed; the interval is Student's. It is about other seeds on these data, not about other data."
+            "seed; the interval is Student's. It is about other seeds on these data, not about other data. "
+            + tables.what_errors_are(found.numbers)
             + (f" {counted(unpaired, 'row')} without a seed of the first cannot be compared." if unpaired else ""),
             "note",
         ),

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -20,9 +20,9 @@ from thinned.lab import claims, models, monitors, records
 from thinned.lab.checkpoint import BEST, Checkpoints, read, unpacked
 from thinned.lab.config import Config
 from thinned.lab.distributed import Job, PeerError
-from thinned.lab.examples import SPLIT_SEED, Parts, augmentation, order
+from thinned.lab.examples import SPLIT_SEED, Examples, Parts, augmentation, order
 from thinned.lab.records import Record
-from thinned.lab.train import Trainer, load_weights, measure
+from thinned.lab.train import Measured, Trainer, load_weights, measure
 
 LOOKS = 100  # steps between two looks at whether the loss is a number
 
@@ -79,7 +79,7 @@ class Outcome:
         validation_loss: of these weights; None without validation.
         validation_error: of these weights; None without validation.
         test_loss: of these weights.
-        test_error: of these weights.
+        test_error: of these weights; of numbers in the data's own unit, as the validation error.
         seconds: of training in all, without measuring and writing.
     """
 
@@ -251,24 +251,20 @@ class Loop:
     def _epoch(self) -> None:
         trainer, lr = self._trainer, self._trainer.lr()
         loss, seconds = trainer.epoch(self._train, self._after_step)
-        fit = measure(trainer.model, self._fit, self._job)
+        fit = self._measured(self._fit)
         number = math.isfinite(loss) or trainer.skipped == self._steps
         if not (number and math.isfinite(fit.loss) and trainer.finite()):
-            raise self._diverged(trainer.epochs_done)
-        validation = measure(trainer.model, self._validation, self._job) if len(self._validation) else None
+            raise self._diverged(trainer.epochs_done, seconds)
+        validation = self._measured(self._validation) if len(self._validation) else None
         every = self._config.run.monitors
         seen = None
         if self._journal and every and trainer.epochs_done % every == 0:
             kinds = [type(models.ACTIVATIONS[self._config.model.activation]())]
             seen = asdict(monitors.look(trainer.model, kinds, self._validation if validation else self._fit))
-        kind = self._config.dropout.kind
-        record = Record(
-            method=kind if isinstance(kind, str) else ",".join(kind),
-            seed=self._config.run.seed,
-            epoch=trainer.epochs_done,
+        record = self._record(
+            trainer.epochs_done,
+            seconds,
             train_loss=loss,
-            test_error=math.nan,
-            seconds=seconds,
             step=trainer.epochs_done * self._steps,
             lr=lr,
             fit_loss=fit.loss,
@@ -276,7 +272,6 @@ class Loop:
             validation_loss=validation.loss if validation else None,
             validation_error=validation.error if validation else None,
             gap=validation.loss - fit.loss if validation else None,
-            skipped_steps=trainer.skipped,
             monitors=seen,
         )
         best = self._progress.add(record, self._config.penalties.watch)
@@ -289,7 +284,7 @@ class Loop:
         step, every = self._trainer.steps_done, self._config.run.checkpoint_steps
         save = self.stop or (every and step % every == 0)
         if (save or step % LOOKS == 0) and not self._trainer.finite():
-            raise self._diverged(self._trainer.epochs_done + 1)
+            raise self._diverged(self._trainer.epochs_done + 1, self._trainer.seconds)
         if save:
             self._save()
         if self.stop:
@@ -317,7 +312,7 @@ class Loop:
             weights = unpacked(data, path)["trainer"]["model"]
             claims.check_weights(self._trainer.model, weights, len(data), path)
         load_weights(self._trainer.model, weights)
-        test = measure(self._trainer.model, self._parts.test.to(self._job.device), self._job)
+        test = self._measured(self._parts.test.to(self._job.device))
         progress, epochs = self._progress, self._trainer.epochs_done
         found = Outcome(
             folder=str(self._folder),
@@ -334,12 +329,49 @@ class Loop:
             records.write_json(self._folder / "summary.json", asdict(found))
         return found
 
-    def _diverged(self, epoch: int) -> DivergedError:
-        half = ", or with precision bfloat16, which has larger numbers" if self._trainer.skipped else ""
-        return DivergedError(
-            f"The loss is no number any more in epoch {epoch}; checkpoints from before are kept in {self._folder}. "
-            f"Start a new run with a lower learning rate, with clip_norm, or with a max_norm{half}."
+    def _measured(self, examples: Examples) -> Measured:
+        """Measure the network on examples; its error in the data's own unit."""
+        found = measure(self._trainer.model, examples, self._job)
+        return replace(found, error=found.error * self._parts.meaning.unit)
+
+    def _record(self, epoch: int, seconds: float, **measured: Any) -> Record:
+        kind = self._config.dropout.kind
+        return Record(
+            method=kind if isinstance(kind, str) else ",".join(kind),
+            seed=self._config.run.seed,
+            epoch=epoch,
+            test_error=math.nan,
+            seconds=seconds,
+            skipped_steps=self._trainer.skipped,
+            **measured,
         )
+
+    def _diverged(self, epoch: int, seconds: float) -> DivergedError:
+        """Write down in which epoch it was."""
+        record = self._record(epoch, seconds, train_loss=math.nan, diverged=True)
+        if self._journal:
+            self._journal.add(record)
+        return DivergedError(f"{divergence(record)} Checkpoints from before are kept in {self._folder}.")
+
+
+def divergence(record: Record) -> str:
+    """Say that a run diverged, and what to do.
+
+    Args:
+        record: of the epoch in which it did.
+
+    Returns:
+        Two sentences.
+
+    Examples:
+        >>> divergence(Record("standard", 0, 3, math.nan, math.nan, 1.5, diverged=True)).partition(". ")[0]
+        'The loss is no number any more in epoch 3'
+    """
+    half = ", or with precision bfloat16, which has larger numbers" if record.skipped_steps else ""
+    return (
+        f"The loss is no number any more in epoch {record.epoch}. Start a new run with a lower learning rate, with "
+        f"clip_norm, or with a max_norm{half}; to go on would end the same way."
+    )
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from thinned._optional import require
 
+WHOLE, LARGEST = 999.5, 1e9  # numbers between are told without digits behind the point, and without a power of ten
 LEVEL = 0.95
 ROUNDING = 2.0**-40  # of the values: differences that vary by less than this do not vary
 
@@ -86,7 +87,7 @@ def verdict(found: Difference, numbers: bool = False) -> str:
     """
     both = f"{found.method} and {found.baseline}"
     scale, unit = (1.0, "") if numbers else (100.0, " points")
-    told = f"difference {scale * found.mean:.3g}{unit}"
+    told = f"difference {number_text(scale * found.mean)}{unit}"
     if found.seeds == 1:
         return f"Nothing can be claimed of {both} with 1 seed: {told}, and no interval."
     if found.low is None or found.high is None:
@@ -115,11 +116,29 @@ def cell(found: Difference, numbers: bool = False) -> str:
         '+0.05 (-0.1 to 0.2)'
     """
     scale = 1.0 if numbers else 100.0
-    mean = f"{scale * found.mean:+.3g}"
+    mean = number_text(scale * found.mean, sign="+")
     return mean if found.low is None else f"{mean} ({_ends(found, scale)})"
 
 
 def _ends(found: Difference, scale: float) -> str:
     assert found.low is not None
     assert found.high is not None
-    return f"{scale * found.low:.3g} to {scale * found.high:.3g}"
+    return f"{number_text(scale * found.low)} to {number_text(scale * found.high)}"
+
+
+def number_text(value: float, digits: int = 3, sign: str = "") -> str:
+    """Return a number for people: a few digits, and no power of ten unless it is very large or small.
+
+    Args:
+        value: any.
+        digits: how many are told, but of what is 1,000 or more.
+        sign: ``"+"`` for one that is always there.
+
+    Returns:
+        The number.
+
+    Examples:
+        >>> number_text(0.123456), number_text(37651.23), number_text(5, sign="+")
+        ('0.123', '37,651', '+5')
+    """
+    return f"{value:{sign},.0f}" if WHOLE <= abs(value) < LARGEST else f"{value:{sign}.{digits}g}"

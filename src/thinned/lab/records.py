@@ -30,24 +30,26 @@ NAME = re.compile(r"\w[\w.+-]{0,99}")
 class Record:
     """One epoch of one network.
 
-    What a command does not measure is None, and is left out of its lines.
+    What a command does not measure is None, and is left out of its lines. Errors are shares in a wrong class; of
+    numbers the root of the mean squared error, in the data's own unit even where losses are of standardised targets.
 
     Attributes:
         method: how it drops units.
         seed: of the network.
         epoch: counted from 1.
         train_loss: mean loss over the epoch, dropout included.
-        test_error: share of test examples in a wrong class after the epoch; nan where the test part was not looked at.
+        test_error: of test examples, after the epoch; nan where the test part was not looked at.
         seconds: time of training alone.
         step: how many steps of training there have been in all.
         lr: learning rate of the epoch.
         fit_loss: loss on training examples after the epoch, without dropout.
-        fit_error: their error, as `thinned.lab.train.Measured` has it.
+        fit_error: their error.
         validation_loss: loss on examples that were put aside.
         validation_error: their error.
         gap: validation loss minus loss on training examples, both without dropout.
         skipped_steps: of the epoch, as a gradient was no number in float16; None in another precision.
         monitors: what `thinned.lab.monitors.Monitors` has.
+        diverged: True of the epoch in which loss or weights became no numbers, which is the last one; otherwise None.
     """
 
     method: str
@@ -65,6 +67,7 @@ class Record:
     gap: float | None = None
     skipped_steps: int | None = None
     monitors: dict[str, Any] | None = None
+    diverged: bool | None = None
 
     def line(self) -> str:
         """Return one line of JSON.

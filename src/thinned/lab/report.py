@@ -1,10 +1,12 @@
 """The report of a comparison, of one run of training or of a prediction: tables, figures and sentences."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from thinned.lab import figures, page, paired, tables
 from thinned.lab.config import Config
+from thinned.lab.loop import Outcome, divergence
 from thinned.lab.recipe import OPTIMIZERS, SCHEDULES
 from thinned.lab.records import Record
 from thinned.lab.runs import Run
@@ -173,8 +175,10 @@ def training_parts(run: Run, *, level: int, prefix: str) -> list[str]:
         f"A network of kind {settings['model']['kind']} on the data {data['name']}: {data['train']:,} examples to "
         f"train on, {validated}{data['test']:,} to test on. {data['note']}"
     )
-    alarm = ""
-    if found is None:
+    alarm, curves = "", _training_curves(run, prefix)
+    if run.diverged is not None:
+        alarm = page.paragraph(f"Diverged. {divergence(run.diverged)}", "warning")
+    elif found is None:
         alarm = page.paragraph(
             f"Not done: {epochs} of {counted(wanted, 'epoch')}. thinned train --resume goes on.", "warning"
         )
@@ -182,9 +186,9 @@ def training_parts(run: Run, *, level: int, prefix: str) -> list[str]:
         page.paragraph(told.rstrip()),
         page.heading("Result", level),
         alarm,
-        page.table(["part", "loss", "error"], _outcome(run)),
+        *([] if found is None else [page.table(["part", "loss", "error"], _outcome(run, found))]),
         page.paragraph(_about_training(run), "note"),
-        *([page.heading("Epoch by epoch", level), _training_curves(run, prefix)] if run.records else []),
+        *([page.heading("Epoch by epoch", level), curves] if curves else []),
         page.heading("Settings", level),
         page.entries({**_settings_of_training(settings), **run.config["environment"]}),
         page.paragraph("All other settings are the default.", "note"),
@@ -247,10 +251,7 @@ def _texts(environment: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in environment.items()}
 
 
-def _outcome(run: Run) -> list[list[str]]:
-    found = run.outcome
-    if found is None:
-        return []
+def _outcome(run: Run, found: Outcome) -> list[list[str]]:
     rows = [["test", f"{found.test_loss:.4g}", error_text(found.test_error, run.numbers)]]
     if found.validation_loss is not None and found.validation_error is not None:
         rows.insert(0, ["validation", f"{found.validation_loss:.4g}", error_text(found.validation_error, run.numbers)])
@@ -258,14 +259,13 @@ def _outcome(run: Run) -> list[list[str]]:
 
 
 def _about_training(run: Run) -> str:
-    found = run.outcome
+    found, unit = run.outcome, tables.what_errors_are(run.numbers, run.standardised)
     if found is None:
-        return ""
+        return unit
     early = ", stopped early" if found.stopped_early else ""
-    unit = " Error: the root of the mean squared error." if run.numbers else " Error: the share in a wrong class."
     return (
         f"{counted(found.epochs, 'epoch')}{early}, {found.seconds:.1f} s of training. The weights of epoch "
-        f"{found.best_epoch} were tested, without dropout.{unit}"
+        f"{found.best_epoch} were tested, without dropout. {unit}"
     )
 
 
@@ -282,29 +282,43 @@ def _training_curves(run: Run, prefix: str) -> str:
             "training, without": line("fit_loss"),
             "validation": line("validation_loss"),
         },
+        ("Gap after each epoch: validation loss minus training loss, both without dropout.", "gap"): {
+            "gap": line("gap"),
+        },
         ("Error after each epoch, without dropout.", f"error{unit}"): {
             "training": line("fit_error", scale),
             "validation": line("validation_error", scale),
         },
+        **_watched(run),
     }
-    titles = {
-        "sparsity": ("sparsity", "Share of the activations of each hidden layer that are off."),
-        "dead_units": ("dead units", "Share of the units of each hidden layer that are off for every example."),
-        "co_adaptation": ("co-adaptation", "Mean absolute correlation between two units of a hidden layer."),
-    }
-    for name, (label, caption) in titles.items():
-        watched = [(record.epoch, record.monitors[name]) for record in run.records if record.monitors]
-        layers = min((len(values) for _, values in watched), default=0)
-        series[caption, label] = {
-            f"layer {layer + 1}": [(epoch, values[layer]) for epoch, values in watched]
-            for layer in range(min(layers, MOST_LINES))
-        }
     drawn = {}
     for (caption, label), lines in series.items():
-        filled = {name: [points] for name, points in lines.items() if points}
+        filled = {name: [points] for name, points in lines.items() if any(math.isfinite(y) for _, y in points)}
         if filled:
             drawn[caption] = figures.lines(filled, "epoch", label)
-    return page.drawings(drawn, prefix)
+    return page.drawings(drawn, prefix) if drawn else ""
+
+
+def _watched(run: Run) -> dict[tuple[str, str], dict[str, list[tuple[float, float]]]]:
+    """Return what was watched of each layer and each weight, by a figure's caption and the label of its axis."""
+    titles = {
+        "sparsity": ("sparsity", "Share of the activations of each hidden layer that are off"),
+        "dead_units": ("dead units", "Share of the units of each hidden layer that are off for every example"),
+        "co_adaptation": ("co-adaptation", "Mean absolute correlation between two units of a hidden layer"),
+        "weight_norms": ("root mean square", "Size of each weight: the root of the mean square of its entries"),
+    }
+    seen = [(record.epoch, record.monitors) for record in run.records if record.monitors]
+    series = {}
+    for name, (label, caption) in titles.items():
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for epoch, watched in seen:
+            values = watched[name]
+            named = values if isinstance(values, dict) else {f"layer {i}": one for i, one in enumerate(values, 1)}
+            for part, value in named.items():
+                lines.setdefault(part, []).append((epoch, value))
+        some = f" (the first {MOST_LINES} of {len(lines)})" if len(lines) > MOST_LINES else ""
+        series[f"{caption}{some}.", label] = dict(list(lines.items())[:MOST_LINES])
+    return series
 
 
 def _settings_of_training(settings: Mapping[str, Any], main: Collection[str] = MAIN) -> dict[str, str]:

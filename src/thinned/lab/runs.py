@@ -43,6 +43,16 @@ class Run:
         """Whether numbers are predicted, and the error is the root of the mean squared error."""
         return bool(self.config["data"]["task"] == "regression")
 
+    @property
+    def standardised(self) -> bool:
+        """Whether a network learned standardised numbers; losses are of these."""
+        return self.numbers and bool(self.config["settings"]["data"]["standardise"])
+
+    @property
+    def diverged(self) -> Record | None:
+        """Of a run of training the epoch in which it diverged, if it did."""
+        return self.records[-1] if self.records and self.records[-1].diverged else None
+
 
 @dataclass(frozen=True)
 class Group:

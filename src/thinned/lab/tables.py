@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thinned.lab import paired
-from thinned.lab.paired import Difference
+from thinned.lab.paired import Difference, number_text
 from thinned.lab.summary import Row, Summary
 
 NONE = "-"  # where nothing was measured
@@ -190,7 +190,9 @@ def measures(about: Mapping[str, Any]) -> list[list[str]]:
         >>> measures({"passes": 5, "mean_entropy": 0.125})
         [['mean entropy', '0.125']]
     """
-    return [[name.replace("_", " "), f"{value:.4g}"] for name, value in about.items() if isinstance(value, float)]
+    return [
+        [name.replace("_", " "), number_text(value, 4)] for name, value in about.items() if isinstance(value, float)
+    ]
 
 
 def reliability(about: Mapping[str, Any]) -> list[list[str]]:
@@ -311,10 +313,32 @@ def error_text(error: float, numbers: bool = False) -> str:
         A percentage, or a number.
 
     Examples:
-        >>> error_text(0.0195), error_text(3.14159, numbers=True)
-        ('1.95 %', '3.142')
+        >>> error_text(0.0195), error_text(3.14159, numbers=True), error_text(37651.23, numbers=True)
+        ('1.95 %', '3.142', '37,651')
     """
-    return f"{error:.4g}" if numbers else f"{100 * error:.2f} %"
+    return number_text(error, 4) if numbers else f"{100 * error:.2f} %"
+
+
+def what_errors_are(numbers: bool, standardised: bool = False) -> str:
+    """Say what errors are, and losses where they have another unit.
+
+    Args:
+        numbers: whether numbers are predicted.
+        standardised: whether a network learned standardised numbers.
+
+    Returns:
+        One or two sentences.
+
+    Examples:
+        >>> what_errors_are(numbers=False)
+        'Error: the share in a wrong class.'
+        >>> what_errors_are(numbers=True)
+        'Error: the root of the mean squared error, in the unit of the targets.'
+    """
+    if not numbers:
+        return "Error: the share in a wrong class."
+    losses = " Loss: of standardised targets, in which a standard deviation is 1." if standardised else ""
+    return f"Error: the root of the mean squared error, in the unit of the targets.{losses}"
 
 
 def several_intervals(differences: Sequence[Difference]) -> list[str]:

@@ -81,7 +81,7 @@ class Trainer:
         self.epochs_done = 0
         self.steps_done = 0  # within the epoch
         self._total = torch.zeros((), dtype=torch.float64, device=self._job.device)  # of the epoch's losses
-        self._seconds = 0.0  # of the epoch
+        self.seconds = 0.0  # of training, of the epoch so far
 
     def epoch(self, train: Examples, after_step: Callable[[], None] | None = None) -> tuple[float, float]:
         """Go through the training examples once, in a random order, or through what is left of them.
@@ -126,12 +126,12 @@ class Trainer:
                 loss = self.step(inputs, mine.targets, share)
                 self._total += self._precision.counted(loss, share * len(rows) / job.size)
                 self.steps_done += 1
-                self._seconds += time.perf_counter() - start
+                self.seconds += time.perf_counter() - start
                 if after_step is not None and self.steps_done < steps:
                     after_step()
-        total, seconds = float(job.sum(self._total)), self._seconds
+        total, seconds = float(job.sum(self._total)), self.seconds
         counted = len(train) - self._precision.left_out()
-        self.epochs_done, self.steps_done, self._seconds = self.epochs_done + 1, 0, 0.0
+        self.epochs_done, self.steps_done, self.seconds = self.epochs_done + 1, 0, 0.0
         self._total.zero_()
         return total / counted if counted else math.nan, seconds
 
@@ -192,7 +192,7 @@ class Trainer:
             "epochs_done": self.epochs_done,
             "steps_done": self.steps_done,
             "total": float(total),
-            "seconds": self._seconds,
+            "seconds": self.seconds,
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             **self._precision.state(),
@@ -215,7 +215,7 @@ class Trainer:
             if any(not _fits(moment, parameter) for moment in moments.values()):
                 raise ValueError("a moment of the optimizer is of another shape")
         self.epochs_done, self.steps_done = (_check.sizes((state[name],), name)[0] for name in COUNTS)
-        self._seconds = float(state["seconds"])
+        self.seconds = float(state["seconds"])
         self._total.fill_(state["total"] if self._job.writes else 0.0)
         self._precision.load(state)
 

@@ -7,7 +7,7 @@ from rich.markup import escape
 from thinned.lab.config import Config
 from thinned.lab.examples import Parts
 from thinned.lab.records import Record
-from thinned.lab.tables import counted, error_text
+from thinned.lab.tables import counted, error_text, what_errors_are
 from thinned.lab.terminal import LINES, Bars, say, table
 from thinned.lab.tuning import findings
 from thinned.lab.tuning.findings import Found, ranked, short, words
@@ -90,5 +90,6 @@ def show(console: Console, found: Found) -> None:
     if found.importance:
         shares = ", ".join(f"{short(name)} {100 * share:.0f} %" for name, share in found.importance.items())
         say(console, f"What mattered (fANOVA): {shares}")
-    for text in (*findings.problems(found), findings.verdict(found)):
+    unit = [what_errors_are(found.numbers)] if found.numbers else []
+    for text in (*findings.unsure(found), *unit, *findings.problems(found), findings.verdict(found)):
         say(console, text)

@@ -14,7 +14,7 @@ def importance(shares: Mapping[str, float]) -> Any:
     """Draw how much each setting matters.
 
     Args:
-        shares: as `thinned.lab.tuning.findings.importance` returns them.
+        shares: as `thinned.lab.tuning.results.importance` returns them.
 
     Returns:
         A matplotlib figure.

@@ -1,22 +1,14 @@
-"""What a study found: one record for each trial, the best settings, and how much each setting matters."""
+"""What a study found, and how it is told: one record for each trial, and the best settings."""
 
 import json
 import math
-import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import optuna
-from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
-
 from thinned.lab.loop import Outcome
-from thinned.lab.tables import error_text
-from thinned.lab.tuning.space import Space
-from thinned.lab.tuning.study import ended, place_of
+from thinned.lab.tables import NONE, counted, error_text
 
-FEWEST = 4  # trials that can say which setting matters
-TREES_SEED = 0
 SHOWN = 10  # trials of the table of the best
 HEADINGS = ("trial", "validation error", "validation loss", "best epoch", "seconds", "settings")
 
@@ -83,9 +75,9 @@ class Found:
         complete: how many were trained to the end.
         pruned: how many were given up.
         failed: for each place that has no result, what went wrong.
-        best: the best trial by validation error.
-        test: what its network, trained again, did on the test part, which no trial has seen.
-        importance: as `importance` returns it.
+        best: the best trial by validation error; None before one was trained to the end.
+        test: what its network, trained again, did on the test part, which no trial has seen; None before that is done.
+        importance: as `thinned.lab.tuning.results.importance` returns it.
         rows: all trials, in order; they are not in the summary.
         numbers: whether numbers are predicted, and errors are the root of the mean squared error.
     """
@@ -96,27 +88,14 @@ class Found:
     complete: int
     pruned: int
     failed: tuple[str, ...]
-    best: Tried
-    test: Outcome
+    best: Tried | None
+    test: Outcome | None
     importance: dict[str, float]
     rows: tuple[Tried, ...]
     numbers: bool = False
 
 
-def tried(study: Study, space: Space) -> list[Tried]:
-    """Return all trials that came to an end.
-
-    Args:
-        study: any.
-        space: that it searches.
-
-    Returns:
-        One for each place.
-    """
-    return [_tried(trial, space) for trial in ended(study)]
-
-
-def best(rows: list[Tried]) -> Tried | None:
+def best(rows: Sequence[Tried]) -> Tried | None:
     """Return the trial with the least validation error, and of several such the one with the least validation loss.
 
     Args:
@@ -128,7 +107,7 @@ def best(rows: list[Tried]) -> Tried | None:
     return next(iter(ranked(rows)), None)
 
 
-def ranked(rows: list[Tried]) -> list[Tried]:
+def ranked(rows: Sequence[Tried]) -> list[Tried]:
     """Return the trials that were trained to the end, the best first.
 
     Args:
@@ -153,8 +132,8 @@ def cells(row: Tried, numbers: bool) -> list[str]:
     """
     return [
         str(row.trial),
-        "" if row.validation_error is None else error_text(row.validation_error, numbers),
-        "" if row.validation_loss is None else f"{row.validation_loss:.4g}",
+        NONE if row.validation_error is None else error_text(row.validation_error, numbers),
+        NONE if row.validation_loss is None else f"{row.validation_loss:.4g}",
         f"{row.best_epoch} of {row.epochs}",
         f"{row.seconds:.1f}",
         row.words(),
@@ -170,10 +149,16 @@ def verdict(found: Found) -> str:
     Returns:
         Sentences.
     """
-    best, error = found.best, error_text(found.test.test_error, found.numbers)
+    best, test = found.best, found.test
+    if best is None:
+        return "No trial was trained to its end yet."
+    if test is None:
+        error = NONE if best.validation_error is None else error_text(best.validation_error, found.numbers)
+        return f"The best so far is trial {best.trial}: {best.words()}. Its validation error is {error}."
     return (
-        f"The best is trial {best.trial}: {best.words()}. Trained again, its test error is {error}. That is the one to "
-        "quote, as the trial was chosen by its validation error."
+        f"The best is trial {best.trial}: {best.words()}. Trained again, its test error is "
+        f"{error_text(test.test_error, found.numbers)}. That is the one to quote, as the trial was chosen by its "
+        "validation error."
     )
 
 
@@ -186,35 +171,53 @@ def problems(found: Found) -> list[str]:
     Returns:
         Sentences; none where all went well.
     """
-    notes = [row.note for row in found.rows if row.note]
-    told = [f"Given up for another reason than a worse error: {len(notes)}, such as: {notes[0]}"] if notes else []
+    told, notes = [], [row.note for row in found.rows if row.note]
+    if found.test is None:
+        told.append(
+            f"Not done: {len(found.rows)} of {counted(found.places, 'trial')} are written down, and none is tested. "
+            f"thinned tune --study {found.study} goes on."
+        )
+    if notes:
+        told.append(f"Given up for another reason than a worse error: {len(notes)}, such as: {notes[0]}")
     return told + [f"{text} Run the command again to try it again." for text in found.failed]
 
 
-def importance(study: Study, space: Space) -> dict[str, float]:
-    """Return how much of the differences between trials each setting accounts for.
+def enough(settings: int) -> int:
+    """Return how many trials it takes, at the least, to say which setting mattered.
+
+    Optuna's own minimum is two. With a few, the forest that the shares are read from has no two branches for each
+    setting, and what it tells changes from one trial to the next.
 
     Args:
-        study: any.
-        space: that it searches.
+        settings: how many are searched.
 
     Returns:
-        Shares that add up to 1, the greatest first; nothing where too few trials were trained to the end, or all of
-        them came out alike.
+        Four trials for each setting, and ten in all.
 
-    Source: Hutter, Hoos and Leyton-Brown, "An efficient approach for assessing hyperparameter importance", ICML 2014.
+    Examples:
+        >>> enough(2), enough(5)
+        (10, 20)
     """
-    errors = {trial.values[0] for trial in ended(study) if trial.state == TrialState.COMPLETE}
-    complete = [trial for trial in ended(study) if trial.state == TrialState.COMPLETE]
-    if len(complete) < FEWEST or len(errors) < 2:
-        return {}
-    if len(space) == 1:
-        return dict.fromkeys(space, 1.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=TREES_SEED)
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return {name: float(share) for name, share in found.items() if math.isfinite(share)}
+    return max(10, 4 * settings)
+
+
+def unsure(found: Found) -> list[str]:
+    """Say why nothing is said of what mattered.
+
+    Args:
+        found: by a search.
+
+    Returns:
+        A sentence, or none where there is nothing to be said of it.
+    """
+    settings = len(found.best.settings) if found.best else 1
+    if found.importance or settings < 2 or found.complete >= enough(settings):
+        return []
+    trained = "1 trial was" if found.complete == 1 else f"{found.complete} trials were"
+    return [
+        f"Too few trials to say which setting mattered: {trained} trained to the end, and {enough(settings)} are "
+        "needed."
+    ]
 
 
 def words(settings: dict[str, Any]) -> str:
@@ -256,28 +259,3 @@ def _value(value: Any) -> str:
 
 def _or_inf(value: float | None) -> float:
     return math.inf if value is None else value
-
-
-def _tried(trial: FrozenTrial, space: Space) -> Tried:
-    found = trial.user_attrs.get("found", {})
-    curve = [_finite(value) for _, value in sorted(trial.intermediate_values.items())]
-    complete = trial.state == TrialState.COMPLETE
-    return Tried(
-        trial=place_of(trial) or 0,
-        state="complete" if complete else "pruned",
-        settings={name: domain.value(trial.params[name]) for name, domain in space.items() if name in trial.params},
-        validation_error=trial.values[0] if complete else curve[-1] if curve else None,
-        validation_loss=_finite(found.get("validation_loss")),
-        best_epoch=found.get("best_epoch", 0),
-        epochs=found.get("epochs", 0),
-        seconds=found.get("seconds", 0.0),
-        note=trial.user_attrs.get("note"),
-        curve=curve,
-        worker=trial.user_attrs.get("worker", "").rpartition(" ")[0],
-        began=trial.datetime_start.isoformat() if trial.datetime_start else None,
-        ended=trial.datetime_complete.isoformat() if trial.datetime_complete else None,
-    )
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from thinned.lab import page
+from thinned.lab import page, tables
 from thinned.lab.tables import counted
 from thinned.lab.tuning import figures, findings
 from thinned.lab.tuning.findings import Found
@@ -21,39 +21,56 @@ def study(config: Mapping[str, Any], found: Found, space: Space) -> str:
     Returns:
         A whole HTML document.
     """
-    told = (
-        f"{counted(found.complete + found.pruned, 'trial')} on the data {config['data']['name']}, {found.pruned} of "
-        "them given up before their end. Each trained one network, and was judged by its validation error. "
-        f"{config['data']['note']}"
+    run = "" if found.best is None else f", best-{found.best.trial} (the run that trained them again)"
+    beside = (
+        f"Beside this file: best.toml (the best settings, for thinned train){run}, trials.jsonl (one line for each "
+        "trial) and summary.json."
     )
-    best = findings.ranked([*found.rows])[: findings.SHOWN]
+    parts = study_parts(config, found, space, level=2, prefix="figure")
+    return page.page(f"Search: {found.study}", [*parts, page.paragraph(beside, "note") if found.test else ""])
+
+
+def study_parts(config: Mapping[str, Any], found: Found, space: Space, *, level: int, prefix: str) -> list[str]:
+    """Write the parts of a page that are about one study.
+
+    Args:
+        config: what its ``config.json`` holds.
+        found: by the search, done or not.
+        space: that is searched.
+        level: of the headings.
+        prefix: of the ids in its figures.
+
+    Returns:
+        Elements of HTML.
+    """
+    told = (
+        f"{counted(len(found.rows), 'trial')} on the data {config['data']['name']}, {found.pruned} of them given up "
+        f"before their end. Each trained one network, and was judged by its validation error. {config['data']['note']}"
+    )
+    best = findings.ranked(found.rows)[: findings.SHOWN]
     *headings, settings = findings.HEADINGS
     rows = [[words, *rest] for *rest, words in (findings.cells(row, found.numbers) for row in best)]
-    beside = (
-        f"Beside this file: best.toml (the best settings, for thinned train), best-{found.best.trial} (the run that "
-        "trained them again), trials.jsonl (one line for each trial) and summary.json."
+    standardised = found.numbers and bool(config["tables"].get("data", {}).get("standardise"))
+    about = (
+        f"Trials that were trained to the end, the best first; {len(best)} of {found.complete}. "
+        f"{tables.what_errors_are(found.numbers, standardised)}"
     )
-    return page.page(
-        f"Search: {found.study}",
-        [
-            page.paragraph(told.rstrip()),
-            page.heading("Result", 2),
-            *(page.paragraph(text, "warning") for text in findings.problems(found)),
-            page.paragraph(findings.verdict(found), "verdict"),
-            page.table([settings, *headings], rows),
-            page.paragraph(
-                f"Trials that were trained to the end, the best first; {len(best)} of {found.complete}.", "note"
-            ),
-            page.heading("What mattered", 2),
-            page.drawings(_drawn(found, space), "figure"),
-            page.heading("What was searched", 2),
-            page.entries({name: _domain(domain) for name, domain in space.items()}),
-            page.heading("Settings", 2),
-            page.entries(_settings(config)),
-            page.paragraph("All other settings are the default.", "note"),
-            page.paragraph(beside, "note"),
-        ],
-    )
+    drawn = _drawn(found, space)
+    return [
+        page.paragraph(told.rstrip()),
+        page.heading("Result", level),
+        *(page.paragraph(text, "warning") for text in findings.problems(found)),
+        page.paragraph(findings.verdict(found), "verdict"),
+        *([page.table([settings, *headings], rows), page.paragraph(about, "note")] if rows else []),
+        *([page.heading("What mattered", level)] if drawn else []),
+        *(page.paragraph(text, "note") for text in findings.unsure(found) if drawn),
+        page.drawings(drawn, prefix) if drawn else "",
+        page.heading("What was searched", level),
+        page.entries({name: _domain(domain) for name, domain in space.items()}),
+        page.heading("Settings", level),
+        page.entries(_settings(config)),
+        page.paragraph("All other settings are the default.", "note"),
+    ]
 
 
 def _drawn(found: Found, space: Space) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from thinned.lab.config import Config
 from thinned.lab.distributed import Job
 from thinned.lab.examples import Shape
 from thinned.lab.loop import InterruptedRunError, Outcome
-from thinned.lab.tuning import findings, report
+from thinned.lab.tuning import findings, report, results
 from thinned.lab.tuning import space as spaces
 from thinned.lab.tuning.findings import Found, Tried
 from thinned.lab.tuning.plan import Plan
@@ -128,7 +128,7 @@ def search(
         task = Task(storage, name, plan.plain(), threads)
         left = places - before.done
         stopped = left > 0 and supervise(study, task, places, min(workers, left), display)
-        rows = findings.tried(study, plan.space)
+        rows = results.tried(study, plan.space)
         _write(folder, rows)
         if stopped:
             raise InterruptedRunError(f"Stopped: {len(rows)} of {places} trials are done.")
@@ -241,7 +241,7 @@ def _description(plan: Plan, name: str, storage: str, places: int, source: Datas
         "study": name,
         "storage": shown(storage),
         "trials": places,
-        "data": {"name": source.name, "note": source.note},
+        "data": {"name": source.name, "note": source.note, "task": source.task},
         **plan.plain(),
         "environment": {**records.environment(), "threads": threads},
     }
@@ -274,7 +274,7 @@ def _finish(
     records.write_text(path, f"{head}\n# To train it: thinned train {path}\n\n{settings.toml()}")
     with _alone(folder):
         test = _tested(study, settings, folder, best, source, display)
-    shares = findings.importance(study, plan.space)
+    shares = results.importance(study, plan.space)
     complete = sum(row.state == "complete" for row in rows)
     found = Found(
         folder=str(folder),

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
-
-from optuna.trial import Trial
+from typing import TYPE_CHECKING, Any
 
 from thinned._errors import RangeError, ThinnedError
 from thinned.lab.config import Config
 from thinned.lab.models import ModelSettings
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
 
 MOST_POINTS = 10_000  # of a grid
 
@@ -27,7 +28,7 @@ class Choices:
 
     values: tuple[Any, ...]
 
-    def draw(self, name: str, trial: Trial) -> Any:
+    def draw(self, name: str, trial: "Trial") -> Any:
         """Let a trial choose a value."""
         texts = [text(value) for value in self.values]  # Optuna knows lists by their text
         return self.value(trial.suggest_categorical(name, texts))
@@ -61,7 +62,7 @@ class Range:
     log: bool = False
     step: float | None = None
 
-    def draw(self, name: str, trial: Trial) -> Any:
+    def draw(self, name: str, trial: "Trial") -> Any:
         """Let a trial choose a number."""
         if isinstance(self.low, int):
             return trial.suggest_int(name, self.low, self._last(), step=int(self.step or 1), log=self.log)
