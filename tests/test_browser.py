@@ -11,12 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import thinned_cli.compare
-import thinned_cli.predict
-import thinned_cli.report
-import thinned_cli.train
-import thinned_cli.tune  # noqa: F401, each adds its command
-from thinned_cli.commands import thinned
+from thinned_cli import program as commands
 
 pytestmark = pytest.mark.browser
 
@@ -48,7 +43,7 @@ def pages(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
 
     def call(*arguments, status=0):
-        result = CliRunner().invoke(thinned, [*map(str, arguments)])
+        result = CliRunner().invoke(commands(), [*map(str, arguments)])
         assert result.exit_code == status, result.output
 
     def train(name, *arguments, status=0):

@@ -10,14 +10,12 @@ from click.testing import CliRunner
 from laboratory import DATA, Page, assert_alone, lines, small
 from rich.console import Console
 
-import thinned_cli.train
-import thinned_cli.tune  # noqa: F401, each adds its command
 from thinned.lab import display, loop, run
 from thinned.lab.config import Config
 from thinned.lab.distributed import PeerError
 from thinned.lab.examples import parts
 from thinned.lab.records import Record
-from thinned_cli.compare import thinned
+from thinned_cli import program
 
 TINY = ["--hidden", "8", "--epochs", "2", "--threads", "1", "--device", "cpu"]
 
@@ -26,7 +24,7 @@ TINY = ["--hidden", "8", "--epochs", "2", "--threads", "1", "--device", "cpu"]
 def train(tmp_path):
     def call(*arguments):
         start = ["train", *arguments]
-        return CliRunner().invoke(thinned, start if "--resume" in arguments else [*start, "--out", str(tmp_path)])
+        return CliRunner().invoke(program(), start if "--resume" in arguments else [*start, "--out", str(tmp_path)])
 
     return call
 
@@ -152,7 +150,7 @@ def test_a_text_needs_a_network_for_texts(tmp_path, command, kind):
     path.write_text("to be or not to be, that is the question\n" * 40, encoding="utf-8")
     out = tmp_path / "runs"
     arguments = [*command, "--data", str(path), "--steps", "8", "--model", kind, *TINY, "--out", str(out)]
-    result = CliRunner().invoke(thinned, arguments)
+    result = CliRunner().invoke(program(), arguments)
     assert result.exit_code == 2, result.output
     assert f"`model.kind` must be lstm or transformer for a text, but got kind='{kind}'." in result.stderr
     assert len(result.stderr.splitlines()) == 1
@@ -164,7 +162,7 @@ def test_sparse_features_are_standardised_where_they_are_made_dense(tmp_path, co
     path = tmp_path / "x.svm"
     path.write_text("1 1:3 4:2\n0 2:5\n" * 20, encoding="utf-8")
     few = ["--hidden", "8", "--epochs", "1", "--threads", "1", "--out", str(tmp_path / "runs")]
-    result = CliRunner().invoke(thinned, [*command, "--data", str(path), "--standardise", *few])
+    result = CliRunner().invoke(program(), [*command, "--data", str(path), "--standardise", *few])
     assert result.exit_code == 0, result.output
 
 
@@ -174,7 +172,7 @@ def test_a_single_class_is_nothing_to_learn(tmp_path, command):
     path.write_text("1,2,yes\n3,4,yes\n" * 10, encoding="utf-8")
     out = tmp_path / "runs"
     few = ["--hidden", "8", "--epochs", "1", "--threads", "1", "--out", str(out)]
-    result = CliRunner().invoke(thinned, [command, "--data", str(path), *few])
+    result = CliRunner().invoke(program(), [command, "--data", str(path), *few])
     assert result.exit_code == 2, result.output
     assert result.stderr == (
         "Error: `data` must have at least two classes to learn, but the training examples of same have only 'yes'.\n"
@@ -191,7 +189,7 @@ def test_any_column_of_a_table_can_be_the_target(tmp_path, command):
     few = ["--hidden", "8", "--epochs", "1", "--threads", "1", "--out", str(tmp_path / "runs"), "--name", "x"]
     few = [*few, "--methods", "none", "--seeds", "1"] if command == "compare" else few
     chosen = ["--target", "kind", "--drop", "1", "--task", "classification", "--test", str(test)]
-    result = CliRunner().invoke(thinned, [command, "--data", str(path), *chosen, *few])
+    result = CliRunner().invoke(program(), [command, "--data", str(path), *chosen, *few])
     assert result.exit_code == 0, result.output
     told = json.loads((tmp_path / "runs" / "x" / "config.json").read_text(encoding="utf-8"))["data"]
     assert told["test"] == 20
@@ -203,7 +201,7 @@ def test_any_column_of_a_table_can_be_the_target(tmp_path, command):
         ),
         (["--data", str(path), "--target", "kind"], "leave the column out (`drop`), or take it for the target (`ta"),
     ):
-        result = CliRunner().invoke(thinned, [command, *arguments, *few[:-2]])
+        result = CliRunner().invoke(program(), [command, *arguments, *few[:-2]])
         assert result.exit_code == 2, result.output
         assert sentence in result.stderr
         assert result.stderr.count("\n") == 1

@@ -6,12 +6,6 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-import thinned_cli.predict
-import thinned_cli.report
-import thinned_cli.train
-import thinned_cli.tune  # noqa: F401, each adds its command
-from thinned_cli.commands import thinned
-
 TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial.md"
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -26,7 +20,7 @@ def test_every_step(tmp_path, monkeypatch):
         for line in text.splitlines():
             program, *arguments = shlex.split(line)
             assert program == "thinned"
-            result = CliRunner().invoke(thinned, arguments)
+            result = CliRunner().invoke(commands(), arguments)
             assert result.exit_code == 0, f"{line}\n{result.output}"
             commands.append(arguments[0])
     assert commands == ["compare", "train", "train", "tune", "train", "predict", "report"]

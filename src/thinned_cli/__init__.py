@@ -2,6 +2,10 @@
 
 import importlib.util
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import click
 
 EXTRA = ("click", "rich", "sklearn", "matplotlib")
 
@@ -12,7 +16,20 @@ def main() -> None:
     if missing:
         print(f"The command line needs {', '.join(missing)}; run: pip install 'thinned[lab]'.", file=sys.stderr)
         sys.exit(2)
+    program()(prog_name="thinned")
+
+
+def program() -> "click.Group":
+    """Return the program, with all its commands.
+
+    Returns:
+        A group of click.
+
+    Examples:
+        >>> sorted(program().commands)
+        ['audit', 'compare', 'info', 'predict', 'report', 'train', 'tune']
+    """
     from thinned_cli import compare, predict, report, train, tune  # noqa: F401, each adds its command
     from thinned_cli.commands import thinned
 
-    thinned(prog_name="thinned")
+    return thinned
