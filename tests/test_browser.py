@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from thinned_cli import program as commands
+import thinned_cli
 
 pytestmark = pytest.mark.browser
 
@@ -43,7 +43,7 @@ def pages(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
 
     def call(*arguments, status=0):
-        result = CliRunner().invoke(commands(), [*map(str, arguments)])
+        result = CliRunner().invoke(thinned_cli.program(), [*map(str, arguments)])
         assert result.exit_code == status, result.output
 
     def train(name, *arguments, status=0):

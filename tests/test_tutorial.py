@@ -20,7 +20,7 @@ def test_every_step(tmp_path, monkeypatch):
         for line in text.splitlines():
             program, *arguments = shlex.split(line)
             assert program == "thinned"
-            result = CliRunner().invoke(commands(), arguments)
+            result = CliRunner().invoke(thinned_cli.program(), arguments)
             assert result.exit_code == 0, f"{line}\n{result.output}"
             commands.append(arguments[0])
     assert commands == ["compare", "train", "train", "tune", "train", "predict", "report"]
