@@ -6,6 +6,8 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+import thinned_cli
+
 TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial.md"
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
