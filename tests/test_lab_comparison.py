@@ -49,6 +49,7 @@ OTHERS = {  # data, network, methods
         {"kind": "convnet", "channels": [4], "hidden": [8]},
         ["none", "spatial+thinned:0.1+0.5", "cutout"],
     ),
+    "patches": (DATA, {"kind": "vit", "width": 8, "layers": 1, "heads": 2, "patch": 2}, ["none", "patch:0.5"]),
     "text": (
         Dataset("words", sentences(900, 0), sentences(300, 1), classes=5, task="text"),
         {"kind": "lstm", "width": 8, "hidden": [8]},
@@ -82,6 +83,7 @@ def test_any_network_is_compared(tmp_path, name):
 SHAPES = {
     "mlp": Shape((6,), 3),
     "convnet": Shape((1, 8, 8), 3),
+    "vit": Shape((1, 8, 8), 3),
     "sparse": Shape((20,), 3),
     "transformer": Shape((7,), 5, text=True),
     "lstm": Shape((7,), 5, text=True),
@@ -89,6 +91,7 @@ SHAPES = {
 NETWORKS = {
     "mlp": {"hidden": [5, 4]},
     "convnet": {"kind": "convnet", "channels": [2, 3], "hidden": []},
+    "vit": {"kind": "vit", "width": 8, "layers": 2, "heads": 2},
     "sparse": {"kind": "sparse", "hidden": [4]},
     "transformer": {"kind": "transformer", "width": 8, "layers": 2, "heads": 2},
     "lstm": {"kind": "lstm", "width": 4, "hidden": [5, 4]},

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+import thinned
 from thinned import optim
 from thinned.lab import costs, methods
 from thinned.lab.examples import Examples
@@ -58,6 +59,25 @@ def test_a_recurrent_layer_counts():
     forward = steps * per_step * (inputs + units)
     backward = steps * per_step * (inputs + units) + (steps - 1) * per_step * units
     assert costs.flops(Last(inputs, units, batch_first=True), examples) == forward + backward
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5])
+def test_attention_counts(p):
+    """Four projections, and two products of each query with each key; the input needs no gradient."""
+    batch, steps, width = 3, 5, 8
+
+    class Mean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = thinned.nn.MultiheadAttention(width, 2, p, batch_first=True)
+
+        def forward(self, x):
+            return self.attention(x, x, x, need_weights=False)[0].mean(1)
+
+    examples = Examples(torch.randn(batch, steps, width), torch.zeros(batch, dtype=torch.int64))
+    rows = 2 * batch * steps
+    projections = 3 * 2 * rows * width * width + 3 * rows * width * width  # the last one's input has a gradient
+    assert costs.flops(Mean(), examples) == projections + 3 * 2 * rows * steps * width
 
 
 def test_counting_draws_no_random_number():

@@ -26,6 +26,7 @@ SPARSE = Shape((20,), 3, examples=40)
 MODELS = {
     "mlp": (ModelSettings(hidden=(16,)), FEATURES),
     "convnet": (ModelSettings(kind="convnet", channels=(4,), hidden=(8,)), IMAGES),
+    "vit": (ModelSettings(kind="vit", width=16, layers=1, heads=2), IMAGES),
     "sparse": (ModelSettings(kind="sparse"), SPARSE),
     "transformer": (ModelSettings(kind="transformer", width=16, layers=1, heads=2), TEXT),
     "lstm": (ModelSettings(kind="lstm", width=8, hidden=(16,)), TEXT),
@@ -77,12 +78,18 @@ PLACES = {  # for each kind of dropout: model, whether on its input, settings
     **dict.fromkeys(["replacement", "variational", "dropconnect", "sparse_variational", "concrete"], ("mlp", False)),
     **dict.fromkeys(["spatial", "feature_alpha", "block"], ("convnet", False)),
     "cutout": ("convnet", True),
-    **dict.fromkeys(["step", "locked"], ("transformer", False)),
+    **dict.fromkeys(["step", "locked", "step_block"], ("transformer", False)),
+    "patch": ("vit", True),
     **dict.fromkeys(["word", "embedding"], ("lstm", True)),
     **dict.fromkeys(["weight_drop", "zoneout"], ("lstm", False)),
     **dict.fromkeys(["sparse_replacement", "sparse_item_replacement"], ("sparse", True)),
 }
-OPTIONS = {"block": {"block_size": 3}, "cutout": {"size": 4}, "gaussian": {"shared_axes": [0]}}
+OPTIONS = {
+    "block": {"block_size": 3},
+    "step_block": {"block_size": 3},
+    "cutout": {"size": 4},
+    "gaussian": {"shared_axes": [0]},
+}
 
 
 def placed(kind):
@@ -100,6 +107,17 @@ def placed(kind):
             DropoutSettings(kind=kind, p=0.3, options=OPTIONS[kind]),
         )
     return settings, dropped, shape
+
+
+def test_patches_that_are_dropped_are_not_computed():
+    """Half of the four patches of an image go through the blocks while training, all of them otherwise."""
+    dropped = DropoutSettings("none", input_kind="patch", input_p=0.5)
+    model = build(ModelSettings(kind="vit", width=8, layers=1, heads=2), dropped, IMAGES)
+    seen = []
+    model.blocks[0].register_forward_hook(lambda _, given, __: seen.append(tuple(given[0].shape)))
+    model.train()(torch.zeros(3, 1, 8, 8))
+    model.eval()(torch.zeros(3, 1, 8, 8))
+    assert seen == [(3, 2, 8), (3, 4, 8)]
 
 
 def test_every_kind_has_a_place_here():
@@ -257,6 +275,22 @@ def test_activations(name):
             r"^`channels` must be so few that each can",
         ),
         ({"kind": "convnet"}, {"kind": "batchwise"}, IMAGES, RangeError, r"^`dropout\.kind` must not be batchwise for"),
+        ({"kind": "vit"}, {}, FEATURES, RangeError, r"^A vit must have images, but got examples of shape \(6,\)\.$"),
+        (
+            {"kind": "vit", "patch": 3},
+            {},
+            IMAGES,
+            RangeError,
+            r"^`patch` must divide the sides of the images, but got patch",
+        ),
+        ({"kind": "vit"}, {"kind": "patch"}, IMAGES, RangeError, r"^The dropout of a block must be one of"),
+        (
+            {"kind": "vit"},
+            {"input_kind": "word", "input_p": 0.1},
+            IMAGES,
+            RangeError,
+            r"^The dropout of the input must be",
+        ),
         ({"kind": "lstm"}, {}, FEATURES, RangeError, r"^The model lstm must have text, but got examples of shape \(6,"),
         ({"kind": "lstm"}, {"kind": "dropconnect"}, TEXT, RangeError, r"^The dropout of a hidden layer must be one of"),
     ],
@@ -271,12 +305,18 @@ def test_what_does_not_go_together(model, dropped, shape, error, message):
     [
         (
             {"kind": "mpl"},
-            r"^`model\.kind` must be one of mlp, convnet, sparse, transformer, lstm, but got kind='mpl'\.$",
+            r"^`model\.kind` must be one of mlp, convnet, vit, sparse, transformer, lstm, but got kind='mpl'\.$",
         ),
         ({"activation": "x"}, r"^`model\.activation` must be one of relu, .* but got activation='x'\.$"),
         ({"hidden": (0,)}, r"^`hidden` must be at least 1, but got hidden=0\.$"),
         ({"hidden": (2**25,)}, r"^`hidden` must be at most 16777216 units a layer, but got hidden=33554432\.$"),
         ({"kind": "transformer", "heads": 3}, r"^A transformer must have a `width` that its `heads` divide"),
+        (
+            {"kind": "vit", "hidden": (8,)},
+            r"^A vit must have a `width` that its `heads` divide, and no `hidden` layers",
+        ),
+        ({"kind": "vit", "patch": 0}, r"^`patch` must be at least 1, but got patch=0\.$"),
+        ({"width": 2**25}, r"^`width` must be at most 16777216 units a layer, but got width=33554432\.$"),
         ({"kind": "lstm", "hidden": ()}, r"^`hidden` must be at least one width for an LSTM, but got hidden=\[\]\.$"),
         ({"init_scale": 0.1}, r"^`init_scale` must be left out except for uniform and normal, but got 'torch'\.$"),
     ],

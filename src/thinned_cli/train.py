@@ -26,8 +26,9 @@ Kinds of dropout, with --dropout and --input-dropout:
   anywhere             none, torch, standard, alpha, gaussian, gaussian_noise, replacement, variational
   all layers of mlp    batchwise
   instead of a layer   dropconnect, sparse_variational, concrete
-  images               spatial, feature_alpha, block, cutout
-  text                 step, locked, word, embedding, weight_drop, zoneout
+  images               spatial, feature_alpha, block, cutout, patch
+  sequences            step, locked, step_block
+  text                 word, embedding, weight_drop, zoneout
   sparse features      sparse_replacement, sparse_item_replacement
 
 """
@@ -56,12 +57,13 @@ FLAGS = (
         "See square windows of images: any in training, else the middle. [0: whole images]",
     ),
     ("--steps", "data.steps", "Words of one example of a text. [64]"),
-    ("--model", "model.kind", "mlp, convnet, sparse, transformer or lstm. [mlp]"),
+    ("--model", "model.kind", "mlp, convnet, vit, sparse, transformer or lstm. [mlp]"),
     ("--hidden", "model.hidden", "Widths of the hidden layers. [1024,1024 for mlp]"),
     ("--channels", "model.channels", "Of a convnet's convolutions. [32,64]"),
-    ("--width", "model.width", "Features of a word, and of a transformer. [64]"),
-    ("--layers", "model.layers", "Blocks of a transformer. [2]"),
-    ("--heads", "model.heads", "Of a transformer's attention. [4]"),
+    ("--width", "model.width", "Features of a word, and of transformers. [64]"),
+    ("--layers", "model.layers", "Blocks of transformers. [2]"),
+    ("--heads", "model.heads", "Of the attention of transformers. [4]"),
+    ("--patch", "model.patch", "Side of a patch of a vit, in pixels. [4]"),
     ("--activation", "model.activation", "relu, leaky_relu, elu, selu, gelu, silu, tanh, sigmoid or linear. [relu]"),
     ("--init", "model.initialisation", "torch, glorot, he, orthogonal, uniform, normal or zero. [torch]"),
     ("--init-scale", "model.init_scale", "Half the width of uniform, standard deviation of normal."),

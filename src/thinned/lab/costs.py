@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import profiler
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from thinned.lab.examples import Bags, Examples
@@ -142,10 +143,14 @@ def flops(model: nn.Module, batch: Examples) -> int:
 
 @contextmanager
 def _products() -> Iterator[None]:
-    """Let an LSTM be products, which are counted, and not one call of oneDNN or cuDNN, which is not."""
+    """Let an LSTM and attention be products, which are counted, and not one call each, which is not on every device."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch tells of graphics cards of another maker
-        with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
+        with (
+            torch.backends.mkldnn.flags(enabled=False),
+            torch.backends.cudnn.flags(enabled=False),
+            sdpa_kernel(SDPBackend.MATH),
+        ):
             yield
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from thinned import _check
 from thinned import nn as thinned_nn
@@ -17,6 +17,7 @@ UNITS = ("random", "slice")
 ELEMENTS = "elements"  # a tensor of any shape, features last
 MAPS = "maps"  # images or feature maps, (examples, channels, height, width)
 STEPS = "steps"  # sequences, (examples, steps, features)
+PATCHES = "patches"  # of images, (examples, patches, features); some are left out
 WORDS = "words"  # int64 ids of words, (examples, steps)
 BAGS = "bags"  # ids of sparse features, as values and offsets
 LAYER = "layer"  # takes the place of the linear layer or the convolution that follows, or wraps it
@@ -45,6 +46,34 @@ def _layer(kind: Callable[..., nn.Module], name: str = "p") -> Callable[..., nn.
 
 def _nothing(_: float, __: int, ___: int) -> nn.Module:
     return nn.Identity()  # keeps the numbering of the layers, and so the names of the parameters
+
+
+class StepBlock(nn.Module):
+    """`thinned.nn.DropBlock1d` for sequences whose features are last: of each feature, runs of steps are dropped.
+
+    Args:
+        p: rate.
+        options: as for `thinned.nn.DropBlock1d`.
+    """
+
+    def __init__(self, p: float, **options: Any) -> None:
+        super().__init__()
+        self.block = thinned_nn.DropBlock1d(p, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a sequence with runs of steps dropped.
+
+        Args:
+            x: shape (examples, steps, features).
+
+        Returns:
+            Tensor like `x`.
+        """
+        return self.block(x.transpose(1, 2)).transpose(1, 2)  # type: ignore[no-any-return]
+
+
+def _patches(p: float, **options: Any) -> nn.Module:
+    return thinned_nn.PatchDropout(p, prefix_tokens=0, **options)  # the networks here have no class token
 
 
 def _variational(p: float, features: int, _: int, *, shared: bool = False) -> nn.Module:
@@ -100,6 +129,8 @@ KINDS = {
     "cutout": Kind(lambda _, __, ___, **options: thinned_nn.Cutout(**options), MAPS),
     "step": Kind(_layer(thinned_nn.Dropout1d), STEPS),
     "locked": Kind(lambda p, _, __: thinned_nn.LockedDropout(p, batch_first=True), STEPS),
+    "step_block": Kind(_layer(StepBlock), STEPS),
+    "patch": Kind(_layer(_patches), PATCHES),
     "word": Kind(_layer(thinned_nn.WordDropout), WORDS),
     "embedding": Kind(lambda p, table, _: thinned_nn.EmbeddingDropout(table, p), TABLE),
     "dropconnect": Kind(_drop_connect, LAYER),
@@ -138,9 +169,9 @@ class DropoutSettings:
         Traceback (most recent call last):
         ...
         thinned._errors.RangeError: `dropout.kind` must be one of none, torch, standard, batchwise, alpha, gaussian, \
-gaussian_noise, replacement, variational, spatial, feature_alpha, block, cutout, step, locked, word, embedding, \
-dropconnect, sparse_variational, concrete, weight_drop, zoneout, sparse_replacement, sparse_item_replacement, but got \
-kind='gausian'.
+gaussian_noise, replacement, variational, spatial, feature_alpha, block, cutout, step, locked, step_block, patch, \
+word, embedding, dropconnect, sparse_variational, concrete, weight_drop, zoneout, sparse_replacement, \
+sparse_item_replacement, but got kind='gausian'.
     """
 
     kind: str | tuple[str, ...] = "standard"

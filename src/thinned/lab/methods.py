@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from thinned._errors import RangeError
-from thinned.lab.dropouts import BAGS, KINDS, TABLE, WORDS, DropoutSettings
+from thinned.lab.dropouts import BAGS, KINDS, PATCHES, TABLE, WORDS, DropoutSettings
 from thinned.lab.models import ModelSettings
 
 SENTENCES = {
@@ -24,6 +24,8 @@ SENTENCES = {
     "cutout": "thinned.nn.Cutout: a square of each input image is dropped.",
     "step": "thinned.nn.Dropout1d: whole steps of a sequence are dropped.",
     "locked": "thinned.nn.LockedDropout: the same features are dropped at all steps of a sequence.",
+    "step_block": "thinned.nn.DropBlock1d: runs of steps of a sequence are dropped, of each feature others.",
+    "patch": "thinned.nn.PatchDropout: some patches of each image are left out, and not computed.",
     "word": "thinned.nn.WordDropout: words of the input become another id.",
     "embedding": "thinned.nn.EmbeddingDropout: words are dropped from the table of embeddings, wherever they stand.",
     "dropconnect": "thinned.nn.DropConnectLinear, or DropConnectConv2d: single weights are dropped, one mask a batch.",
@@ -39,7 +41,7 @@ SENTENCES = {
 }
 ALIAS = {"thinned": "standard"}  # the laboratory's own name for it
 RATELESS = ("none", "sparse_variational", "cutout")
-OF_THE_INPUT = ("cutout", *(name for name, kind in KINDS.items() if kind.takes in (WORDS, TABLE, BAGS)))
+OF_THE_INPUT = ("cutout", *(name for name, kind in KINDS.items() if kind.takes in (PATCHES, WORDS, TABLE, BAGS)))
 OF_ANY_LAYER = ("mlp", "convnet")  # networks whose input can have whatever a hidden layer can
 
 

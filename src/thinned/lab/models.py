@@ -12,7 +12,7 @@ from torch import nn
 import thinned
 from thinned import _check
 from thinned._errors import RangeError
-from thinned.lab import dropouts, text
+from thinned.lab import dropouts, text, vision
 from thinned.lab.dropouts import BAGS, ELEMENTS, LAYER, MAPS, DropoutSettings
 from thinned.lab.examples import Bags, Shape
 from thinned.lab.initialise import INITIALISATIONS, SPREAD, initialise
@@ -33,7 +33,15 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "linear": Linear,
 }
-HIDDEN = {"mlp": (1024, 1024), "convnet": (128,), "sparse": (), "transformer": (), "lstm": (128,)}  # by default
+HIDDEN = {  # by default
+    "mlp": (1024, 1024),
+    "convnet": (128,),
+    "vit": (),
+    "sparse": (),
+    "transformer": (),
+    "lstm": (128,),
+}
+TRANSFORMERS = ("vit", "transformer")
 TEXT = ("lstm", "transformer")  # what predicts the next word; the others have no use for ids
 NORMS = ("none", "batch")
 WIDEST = 2**24  # units of one layer
@@ -47,14 +55,16 @@ class ModelSettings:
     """What network is trained.
 
     Attributes:
-        kind: ``"mlp"``, ``"convnet"``, ``"sparse"`` (logistic regression on sparse ids, or an embedding bag below
-            hidden layers), ``"transformer"`` or ``"lstm"`` (both predict the next character or word).
+        kind: ``"mlp"``, ``"convnet"``, ``"vit"`` (a transformer on patches of images), ``"sparse"`` (logistic
+            regression on sparse ids, or an embedding bag below hidden layers), ``"transformer"`` or ``"lstm"`` (both
+            predict the next character or word).
         hidden: widths of the hidden layers; of a convnet those after the convolutions, of an LSTM those of its layers;
-            None for what `HIDDEN` has for the kind. A transformer has `layers` of `width` instead.
+            None for what `HIDDEN` has for the kind. Transformers have `layers` of `width` instead.
         channels: of a convnet's convolutions, each 3 x 3, with a pooling by 2 behind it.
-        width: features of a word's embedding, and of a transformer throughout.
-        layers: blocks of a transformer.
-        heads: of a transformer's attention; they divide `width`.
+        width: features of a word's embedding, and of transformers throughout.
+        layers: blocks of transformers.
+        heads: of the attention of transformers; they divide `width`.
+        patch: of a vit: side of a patch in pixels; it divides the sides of the images.
         activation: a name in `ACTIVATIONS`.
         initialisation: of the weights: as ``"torch"`` makes them, or ``"glorot"``, ``"he"``, ``"orthogonal"``,
             ``"uniform"``, ``"normal"`` or ``"zero"``; with all of these biases start at zero.
@@ -75,6 +85,7 @@ class ModelSettings:
     width: int = 64
     layers: int = 2
     heads: int = 4
+    patch: int = 4
     activation: str = "relu"
     initialisation: str = "torch"
     init_scale: float | None = None
@@ -94,15 +105,17 @@ class ModelSettings:
                 )
         if self.hidden is None:
             object.__setattr__(self, "hidden", HIDDEN[self.kind])
-        for width in (*self.units, *self.channels, self.width, self.layers, self.heads):
-            if _check.positive(width, "hidden") > WIDEST:
-                raise RangeError(f"`hidden` must be at most {WIDEST} units a layer, but got hidden={width}.")
+        alone = {name: (getattr(self, name),) for name in ("width", "layers", "heads", "patch")}
+        for name, widths in {"hidden": self.units, "channels": self.channels, **alone}.items():
+            for width in widths:
+                if _check.positive(width, name) > WIDEST:
+                    raise RangeError(f"`{name}` must be at most {WIDEST} units a layer, but got {name}={width}.")
         for name, number in (("hidden", len(self.units)), ("channels", len(self.channels)), ("layers", self.layers)):
             if number > DEEPEST:
                 raise RangeError(f"`{name}` must be at most {DEEPEST} layers, but got {number}.")
-        if self.kind == "transformer" and (self.width % self.heads or self.units):
+        if self.kind in TRANSFORMERS and (self.width % self.heads or self.units):
             raise RangeError(
-                "A transformer must have a `width` that its `heads` divide, and no `hidden` layers, but got "
+                f"A {self.kind} must have a `width` that its `heads` divide, and no `hidden` layers, but got "
                 f"width={self.width}, heads={self.heads}, hidden={list(self.units)}."
             )
         if self.kind == "lstm" and not self.units:
@@ -145,10 +158,14 @@ def build(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> nn
     if dropped.batchwise and settings.kind != "mlp":
         raise RangeError(f"`dropout.kind` must not be batchwise for a {settings.kind}: it is for chains of layers.")
     makers = {"mlp": _mlp, "convnet": _convnet, "sparse": _sparse}
+    activation = ACTIVATIONS[settings.activation]
     if settings.kind in makers:
         model = makers[settings.kind](settings, dropped, shape)
+    elif settings.kind == "vit":
+        model = vision.build(
+            settings.patch, settings.width, settings.layers, settings.heads, activation, dropped, shape
+        )
     else:
-        activation = ACTIVATIONS[settings.activation]
         model = text.build(settings.kind, settings.units, settings.width, settings.layers, settings.heads, activation,
                            dropped, shape)  # fmt: skip
     initialise(model, settings.initialisation, settings.activation, settings.init_scale)

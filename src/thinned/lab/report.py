@@ -7,6 +7,7 @@ from typing import Any
 from thinned.lab import figures, page, paired, tables
 from thinned.lab.config import Config
 from thinned.lab.loop import Outcome, divergence
+from thinned.lab.models import TRANSFORMERS
 from thinned.lab.recipe import OPTIMIZERS, SCHEDULES
 from thinned.lab.records import Record
 from thinned.lab.runs import Run
@@ -92,8 +93,9 @@ def comparison_parts(
 
 def _network(model: Mapping[str, Any]) -> str:
     """Say in words which network it is, as the subject of a sentence."""
-    if model["kind"] == "transformer":
-        return f"A transformer ({counted(model['layers'], 'block')} of {model['width']} features)"
+    if model["kind"] in TRANSFORMERS:
+        patches = f", on patches of {model['patch']} x {model['patch']} pixels" if model["kind"] == "vit" else ""
+        return f"A transformer ({counted(model['layers'], 'block')} of {model['width']} features{patches})"
     hidden = ", ".join(map(str, model["hidden"]))
     layers = f"{counted(len(model['hidden']), 'hidden layer')} ({hidden} units)" if hidden else "no hidden layer"
     if model["kind"] == "convnet":

@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from thinned import nn as thinned_nn
 from thinned._errors import RangeError
-from thinned.lab import dropouts
-from thinned.lab.dropouts import ELEMENTS, LAYER, RECURRENT, STEPS, TABLE, WORDS, DropoutSettings
+from thinned.lab import blocks, dropouts
+from thinned.lab.blocks import Block
+from thinned.lab.dropouts import ELEMENTS, RECURRENT, STEPS, TABLE, WORDS, DropoutSettings
 from thinned.lab.examples import Shape
-
-FACTOR = 4  # of the width, for the hidden layer of a transformer's perceptron
 
 
 class _Embedded(nn.Module):
@@ -37,57 +36,6 @@ class _Embedded(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.features(self.table(self.words(ids)))  # type: ignore[no-any-return]
-
-
-class Block(nn.Module):
-    """One block of a transformer: attention to what came before and a perceptron, each a branch that can be dropped.
-
-    Args:
-        width: features.
-        heads: of the attention.
-        activation: of the perceptron.
-        attention_p: rate of attention weights.
-        path_p: rate of branches.
-        drop: makes the dropout at the end of a branch.
-        layer: makes of the perceptron's two layers what drops weights, if anything does.
-
-    Source: Vaswani et al., "Attention is all you need", NeurIPS 2017, normalised before each branch.
-    """
-
-    def __init__(
-        self,
-        width: int,
-        heads: int,
-        activation: Callable[[], nn.Module],
-        attention_p: float,
-        path_p: float,
-        drop: Callable[[], nn.Module],
-        layer: Callable[[nn.Module], nn.Module],
-    ) -> None:
-        super().__init__()
-        self.attention = thinned_nn.MultiheadAttention(width, heads, attention_p, batch_first=True)
-        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
-        self.perceptron = nn.Sequential(
-            layer(nn.Linear(width, FACTOR * width)), activation(), layer(nn.Linear(FACTOR * width, width))
-        )
-        self.drops = nn.ModuleList([drop(), drop()])
-        self.paths = nn.ModuleList([thinned_nn.DropPath(path_p), thinned_nn.DropPath(path_p)])
-
-    def forward(self, x: Tensor, future: Tensor) -> Tensor:
-        """Return the features after the block.
-
-        Args:
-            x: shape (examples, steps, features).
-            future: bool, shape (steps, steps), true where a step must not look.
-
-        Returns:
-            Tensor like `x`.
-        """
-        y = self.norms[0](x)
-        y, _ = self.attention(y, y, y, attn_mask=future, need_weights=False)
-        x = x + self.paths[0](self.drops[0](y))
-        y = self.perceptron(self.norms[1](x))
-        return x + self.paths[1](self.drops[1](y))  # type: ignore[no-any-return]
 
 
 class Transformer(nn.Module):
@@ -225,13 +173,8 @@ def build(
         raise RangeError(f"The model {kind} must have text, but got examples of shape {shape.inputs} that are none.")
     words = _Embedded(shape.outputs, width, dropped, shape.examples)
     if kind == "transformer":
-        sites = dropped.hidden(layers)
-        paths = [dropped.path_p * (i + 1) / layers for i in range(layers)]
-        blocks = [
-            Block(width, heads, activation, dropped.attention_p, path_p, *_branch(site, width, dropped, shape.examples))
-            for site, path_p in zip(sites, paths, strict=True)
-        ]
-        return Transformer(words, shape.inputs[0], width, blocks, shape.outputs)
+        made = blocks.build(width, layers, heads, activation, dropped, shape.examples)
+        return Transformer(words, shape.inputs[0], width, made, shape.outputs)
     sites = dropped.hidden(len(hidden))
     recurrent, drops, inputs = [], [], width
     for (name, p), units in zip(sites, hidden, strict=True):
@@ -246,20 +189,6 @@ def build(
 def _made(name: str, p: float, features: int, examples: int, options: dict[str, Any]) -> nn.Module:
     options = {} if name == "none" else options
     return dropouts.make(name, p, features, examples, options, [ELEMENTS, STEPS, RECURRENT], "a hidden layer")
-
-
-def _branch(
-    site: tuple[str, float], width: int, dropped: DropoutSettings, examples: int
-) -> tuple[Callable[[], nn.Module], Callable[[nn.Module], nn.Module]]:
-    """Return what makes the dropout of a block's branches, and what makes a layer drop its weights."""
-    name, p = site
-    if dropouts.known(name, "kind").takes == LAYER:
-        return nn.Identity, lambda layer: dropouts.make(name, p, layer, examples, dropped.options, [LAYER], "a block")
-    options = {} if name == "none" else dropped.options
-    return (
-        lambda: dropouts.make(name, p, width, examples, options, [ELEMENTS, STEPS, LAYER], "a block"),
-        lambda layer: layer,
-    )
 
 
 def _recurrent(inputs: int, units: int, name: str, p: float, dropped: DropoutSettings, examples: int) -> nn.Module:

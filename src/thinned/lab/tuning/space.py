@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from thinned._errors import RangeError, ThinnedError
 from thinned.lab.config import Config
-from thinned.lab.models import ModelSettings
+from thinned.lab.models import TRANSFORMERS, ModelSettings
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -162,7 +162,7 @@ def layers(model: ModelSettings) -> int:
         >>> layers(ModelSettings(kind="convnet"))
         3
     """
-    if model.kind == "transformer":
+    if model.kind in TRANSFORMERS:
         return model.layers
     return len(model.units) + (len(model.channels) if model.kind == "convnet" else 0)
 
