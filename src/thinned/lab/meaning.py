@@ -88,7 +88,7 @@ class Meaning:
             told["task"],
             _names(told["class_names"]),
             _names(told["feature_names"]),
-            *_names([told.get("target_name", "")]),  # not there in checkpoints of before it was kept
+            _names([told.get("target_name", "")])[0],  # not there in a checkpoint from before it was kept
             _scaling(told["input_scaling"]),
             _scaling(told["target_scaling"]),
         )
