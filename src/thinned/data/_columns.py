@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thinned._errors import DataError
+from thinned.data import _files
 from thinned.data._whole import Layout
 
 Column = int | str
@@ -125,7 +126,7 @@ def place(path: Path, column: Column | None, names: Sequence[str], width: int, o
         return names.index(column)
     if isinstance(column, int) and not isinstance(column, bool) and -width <= column < width:
         return column % width
-    known = f"named {', '.join(names[:20])}" if names else "without names"
+    known = f"named {_files.printable(', '.join(names[:20]))}" if names else "without names"
     raise DataError(f"`{option}` must be one of the {width} columns of {path}, {known}, but got {option}={column!r}.")
 
 

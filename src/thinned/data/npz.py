@@ -165,7 +165,7 @@ def _parts(path: Path, bare: bool) -> tuple[dict[str, Part], str]:
             raise
         reason = str(error).partition("\n")[0].rstrip(".")
         raise DataError(f"{path} must be a whole .npz archive, but: {reason}; get the file again.") from error
-    return found, ", ".join(members)[:200] or "none"
+    return found, _files.printable(", ".join(members)[:200]) or "none"
 
 
 def _check_end(path: Path, raw: Any) -> None:

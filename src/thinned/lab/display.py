@@ -219,7 +219,7 @@ def prediction(console: Console, about: Mapping[str, Any]) -> None:
     if "predicted_classes" in about:
         console.print(table(tables.PREDICTED, tables.predicted(about)))
     if "reliability" not in about:
-        spread = ", and ".join(heading for name, heading in tables.QUANTILES.items() if name in about)
+        spread = " and ".join(heading for name, heading in tables.QUANTILES.items() if name in about)
         say(console, f"{spread.capitalize()} that a share of the examples does not exceed:")
         console.print(table(*tables.quantiles(about)))
         return
