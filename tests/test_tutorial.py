@@ -6,6 +6,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+import thinned_cli.compare
 import thinned_cli.predict
 import thinned_cli.report
 import thinned_cli.train
