@@ -45,7 +45,7 @@ def test_predict(root, tmp_path):
     assert told[-3:] == [f"Table: {table}", f"JSON: {table}.json", f"Report: {page}"]
     text = page.read_text(encoding="utf-8")
     assert_alone(Page(text), text)
-    assert Page(text).tags.count("svg") == 2
+    assert Page(text).tags.count("svg") == 3
     assert len((tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()) == 360
     stored = json.loads((tmp_path / "p.csv.json").read_text(encoding="utf-8"))
     result = call("predict", root / "run-0" / "checkpoints" / "best.pt", "--passes", 5, "--json")
@@ -98,7 +98,9 @@ def test_a_report_of_one_run_is_in_its_folder(root):
         (["predict", "ROOT/run-0", "--out", "best.pt"], "`out` must be a file whose name ends in .csv, but got out='b"),
         (["predict", "ROOT/run-0", "--out", "/no/p.csv"], "`out` must be in a folder that is there, but got out='/no"),
         (["predict", "ROOT/run-0", "--passes", "0"], "`passes` must be at least 1, but got passes=0."),
-        (["predict", "ROOT/run-0", "--part", "x"], "`part` must be one of test, validation, train, but got part='x'."),
+        (["predict", "ROOT/run-0", "--part", "x"], "`part` must be one of test, validation, train, all, but got part="),
+        (["predict", "ROOT/run-0", "--target", "x"], "--target must be left out without --data, as the run knows its"),
+        (["predict", "ROOT/run-0", "--data", "digit"], "`name` must be one of digits, artificial, mnist, fashion-mni"),
         (["predict", "ROOT/run-0", "--data", "/nowhere"], "/nowhere must be a file or a folder with data"),
         (["predict", "ROOT/run-0/config.json"], "ROOT/run-0/config.json must be a checkpoint of `thinned train`, but "),
         (["report"], "Missing argument 'RUN...'."),

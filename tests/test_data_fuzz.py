@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from files_of_data import WHOLE
+from files_of_data import WHOLE, npz
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinned import data
 from thinned._errors import DataError
-from thinned.data import FORMATS, Sparse
+from thinned.data import FORMATS, Layout, Sparse, Whole
 
 WORDS = [
     b"nan",
@@ -88,6 +88,44 @@ def test_mutated_files_give_data_or_a_sentence(kind, cut, changes, packed, tell)
         del damaged[int(2 * cut * len(damaged)) :]
     options = {"format": kind} if tell and kind in FORMATS else {}
     read(gzip.compress(damaged, 1) if packed else bytes(damaged), name, **options)
+
+
+UNLABELLED = {
+    "table": ("table.csv", b"age,size,price\n2,1,3.5\n5,4,6.25\n"),
+    "bare table": ("table.csv", b"1,2\n4,5\n"),
+    "libsvm": ("examples", b"1:1 2:0.5\n2:-2e0 # a comment\n"),
+    "npz": ("arrays.npz", npz(x=np.ones((4, 2)))),
+    "idx": ("images", bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 1, 2, 3, 4])),
+}
+
+
+@pytest.mark.parametrize("kind", UNLABELLED)
+@settings(deadline=None)
+@given(
+    cut=st.floats(0, 1),
+    changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255) | st.sampled_from(WORDS)), max_size=3),
+)
+def test_mutated_files_to_predict_give_examples_or_a_sentence(kind, cut, changes):
+    name, content = UNLABELLED[kind]
+    damaged = bytearray(content)
+    for place, change in changes:
+        at = int(place * len(damaged))
+        damaged[at : at + 1] = change if isinstance(change, bytes) else bytes([change])
+    if cut < 0.5:
+        del damaged[int(2 * cut * len(damaged)) :]
+    with tempfile.TemporaryDirectory() as root:
+        path = Path(root, name)
+        path.write_bytes(damaged)
+        try:
+            made, sentence = data.read_whole(path, Layout("regression", 2, ("size", "age"), "price")), ""
+        except DataError as error:
+            made, sentence = None, str(error)
+    assert "\n" not in sentence
+    if isinstance(made, Whole):
+        values = made.inputs.weights if isinstance(made.inputs, Sparse) else made.inputs
+        assert len(made) > 0
+        assert np.isfinite(values).all()
+        assert made.targets is None or (len(made.targets) == len(made) and np.isfinite(made.targets).all())
 
 
 @settings(deadline=None)

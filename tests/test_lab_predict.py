@@ -270,7 +270,8 @@ def test_numbers_in_their_own_unit(tmp_path, standardised):
     assert found.about["root_mean_squared_error_without_dropout"] == pytest.approx(unit * done.test_error)
     error = np.sqrt(np.mean((found.mean - found.targets).numpy() ** 2))
     assert found.about["root_mean_squared_error"] == pytest.approx(error)
-    assert next(found.rows()) == ["example", "target", "mean", "variance"]
+    assert next(found.rows()) == ["example", "row", "target", "mean", "variance"]
+    np.testing.assert_allclose(found.targets, rows[found.source_rows, 2], rtol=1e-5)  # lines of the file
     state = unpacked((tmp_path / "x" / "checkpoints" / "best.pt").read_bytes(), "x")
     del state["meaning"]  # as it was before means and deviations were kept: those of its own data are found again
     (tmp_path / "old.pt").write_bytes(packed(state))
@@ -278,7 +279,7 @@ def test_numbers_in_their_own_unit(tmp_path, standardised):
     # The same rows as other data, and without the file that the network was trained on.
     (tmp_path / "numbers.csv").unlink()
     again = lab.predict(tmp_path / "x", passes=50, data=source)
-    for name in ("mean", "variance", "targets"):
+    for name in ("mean", "variance", "targets", "source_rows"):
         assert torch.equal(getattr(again, name), getattr(found, name))
     with pytest.raises(
         DataError, match=r"there is none; check the path\. The network was trained on them; other data c"
@@ -395,7 +396,11 @@ def test_other_images_that_are_cropped(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"part": "rest"}, r"^`part` must be one of test, validation, train, but got part='rest'\.$"),
+        ({"part": "rest"}, r"^`part` must be one of test, validation, train, all, but got part='rest'\.$"),
+        (
+            {"part": "all"},
+            r"^`part` must be one of test, validation, train for stripes, which comes in parts, but got part='all'\.$",
+        ),
         ({"part": "validation"}, r"^`part` must have examples, but stripes has none in its part validation\.$"),
         ({"passes": 0}, r"^`passes` must be at least 1, but got passes=0\.$"),
         (

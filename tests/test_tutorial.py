@@ -25,7 +25,7 @@ def test_every_step(tmp_path, monkeypatch):
             result = CliRunner().invoke(thinned_cli.program(), arguments)
             assert result.exit_code == 0, f"{line}\n{result.output}"
             commands.append(arguments[0])
-    assert commands == ["compare", "train", "train", "tune", "train", "predict", "report"]
+    assert commands == ["compare", "train", "train", "tune", "train", "predict", "predict", "report"]
     left = [
         "methods/report.html",
         "first/records.jsonl",
@@ -34,4 +34,5 @@ def test_every_step(tmp_path, monkeypatch):
     ]
     assert [name for name in left if not Path("runs", name).is_file()] == []
     assert len(Path("predictions.csv").read_text(encoding="utf-8").splitlines()) == 37
+    assert len(Path("new-predicted.csv").read_text(encoding="utf-8").splitlines()) == 10
     assert Path("both.html").stat().st_size > 10_000

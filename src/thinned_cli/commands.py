@@ -8,12 +8,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from thinned.data import Dataset
 
 INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
 FAILED = 1  # an audit found something that fails, or another process of a job is gone
@@ -130,22 +127,6 @@ def info() -> None:
     width = max(map(len, found))
     for key, value in found.items():
         click.echo(f"{key:<{width}}  {value}")
-
-
-def load(name: str, **options: Any) -> "Dataset":
-    """Load data by what options say, and tell of downloads.
-
-    Args:
-        name: of the data, or a path.
-        **options: the settings of the same names, as texts; those that are None are left out.
-
-    Returns:
-        The data.
-    """
-    from thinned.lab.config import read
-
-    given = {f"data.{option}": value for option, value in {"name": name, **options}.items()}
-    return read(None, given).data.load(lambda text: click.echo(text, err=True))
 
 
 def _integers(text: str, name: str) -> tuple[int, ...]:

@@ -15,8 +15,11 @@ from thinned.data._dataset import Dataset as Dataset
 from thinned.data._dataset import Scaling as Scaling
 from thinned.data._dataset import Split as Split
 from thinned.data._sparse import Sparse as Sparse
+from thinned.data._whole import Layout as Layout
+from thinned.data._whole import Whole as Whole
 from thinned.data.formats import FORMATS as FORMATS
 from thinned.data.formats import read as read
+from thinned.data.formats import read_whole as read_whole
 from thinned.data.preparation import standardise as standardise
 from thinned.data.preparation import subsample as subsample
 from thinned.data.preparation import validation as validation
@@ -63,9 +66,7 @@ def load(
         (50, 8)
     """
     if name not in NAMES:
-        if not os.path.exists(name) and Path(name).name == str(name):
-            known = f"one of {', '.join(NAMES)}, or the path of a file or folder"
-            raise DataError(f"`name` must be {known}, but got name={str(name)!r}.")
+        check_name(name)
         _refuse("root", root, f"{name}, which is a path")
         _refuse("download", download or None, f"{name}, which is a path")
         return read(name, **options)
@@ -80,6 +81,23 @@ def load(
     if root is None:
         raise DataError(f"`root` must be the folder with the files of {name}, but got root=None; name it (--data DIR).")
     return formats.called(name, FOLDERS[name], options, root)
+
+
+def check_name(name: str | PathLike[str]) -> None:
+    """Refuse what is neither the name of data nor a path.
+
+    Args:
+        name: of data, or a path.
+
+    Raises:
+        DataError: it is one word, and neither.
+
+    Examples:
+        >>> check_name("digits")
+    """
+    if name not in NAMES and not os.path.exists(name) and Path(name).name == str(name):
+        known = f"one of {', '.join(NAMES)}, or the path of a file or folder"
+        raise DataError(f"`name` must be {known}, but got name={str(name)!r}.")
 
 
 def _refuse(option: str, value: object, what: str) -> None:

@@ -1,24 +1,23 @@
 """What every reader of data returns."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thinned import _check, philox
+from thinned import philox
 from thinned._errors import DataError
 from thinned.data._sparse import Sparse
 
 Task = Literal["classification", "regression", "text"]
 Inputs = Any  # an array or a `Sparse`; Any, so that whoever knows which need not say so
 Targets = NDArray[np.int64] | NDArray[np.float32]
+Change = Callable[[Any], Any]  # of inputs or of targets, example by example
 TASKS: tuple[Task, ...] = ("classification", "regression", "text")
 TEST_SHARE = 0.2
 SPLIT_SEED = 0
-CLASSES = 2**16
-FLOAT32 = float(np.finfo(np.float32).max)
-LISTED = 100  # whole numbers with at most so many values are classes, if nobody says what they are
 
 
 @dataclass(frozen=True)
@@ -74,10 +73,13 @@ class Split:
             width), images in [0, 1]; or a `Sparse` of as many rows; or, of text, int64 ids of shape (characters,).
         targets: int64 array of shape (examples,) in [0, classes); for regression, float32 of that shape; of text, the
             id of the character that follows each of `inputs`.
+        rows: int64 numbers of the examples within the file that they were put aside from, or left in, counted from 0;
+            None where they were not.
     """
 
     inputs: Inputs
     targets: Targets
+    rows: NDArray[np.int64] | None = None
 
     def __getitem__(self, chosen: slice | NDArray[np.bool_] | NDArray[np.int64]) -> "Split":
         """Return some of the examples.
@@ -88,7 +90,23 @@ class Split:
         Returns:
             Those examples, in the order asked for.
         """
-        return Split(self.inputs[chosen], self.targets[chosen])
+        return Split(self.inputs[chosen], self.targets[chosen], None if self.rows is None else self.rows[chosen])
+
+    def mapped(self, inputs: Change | None, targets: Change | None) -> "Split":
+        """Return the same examples with other numbers.
+
+        Args:
+            inputs: makes the new inputs of the old ones; None to leave them.
+            targets: the same of the targets.
+
+        Returns:
+            New examples, in the same order.
+        """
+        return Split(
+            self.inputs if inputs is None else inputs(self.inputs),
+            self.targets if targets is None else targets(self.targets),
+            self.rows,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +122,7 @@ class Dataset:
         task: ``"classification"``, ``"regression"`` or ``"text"``.
         class_names: what the classes are called, where the data say; of text, the vocabulary: each id's character.
         feature_names: what the features are called, where the file says.
+        target_name: what the target is called, where the file says.
         input_scaling: how the inputs were standardised, if they were.
         target_scaling: how the targets were standardised, if they were.
     """
@@ -116,6 +135,7 @@ class Dataset:
     task: Task = "classification"
     class_names: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
+    target_name: str = ""
     input_scaling: Scaling | None = None
     target_scaling: Scaling | None = None
 
@@ -135,8 +155,26 @@ class Dataset:
         """
         if not isinstance(self.train.inputs, Sparse):
             return self
-        train, test = (Split(part.inputs.dense(), part.targets) for part in (self.train, self.test))
-        return replace(self, train=train, test=test)
+        return self.mapped(inputs=Sparse.dense)
+
+    def mapped(self, inputs: Change | None = None, targets: Change | None = None, **changes: Any) -> "Dataset":
+        """Return the same examples with other numbers.
+
+        Args:
+            inputs: makes the new inputs of a part of its old ones; None to leave them.
+            targets: the same of the targets.
+            **changes: new values of other attributes.
+
+        Returns:
+            The data set with new parts.
+
+        Examples:
+            >>> part = Split(np.float32([[1], [2]]), np.array([0, 1]))
+            >>> Dataset("two", part, part, classes=2).mapped(inputs=np.negative).test.inputs.tolist()
+            [[-1.0], [-2.0]]
+        """
+        train, test = (part.mapped(inputs, targets) for part in (self.train, self.test))
+        return replace(self, train=train, test=test, **changes)
 
 
 def ranked(count: int, seed: int, stream: int) -> NDArray[np.uint32]:
@@ -231,7 +269,7 @@ def hold_out(
             f"but holds {len(targets)} in all; take more of the data."
         )
     of_each = "of each class" if task == "classification" else "of the examples"
-    whole = Split(inputs, targets)
+    whole = Split(inputs, targets, np.arange(len(targets)))
     return Dataset(
         name=name,
         train=whole[~test],
@@ -240,78 +278,3 @@ def hold_out(
         note=f"{note} A fifth {of_each}, drawn by a fixed seed, was put aside for testing.".lstrip(),
         task=task,
     )
-
-
-def supervised(
-    name: str,
-    train: tuple[Inputs, NDArray[np.float64]],
-    test: tuple[Inputs, NDArray[np.float64]] | None,
-    *,
-    task: str | None,
-    words: tuple[str, ...] = (),
-    feature_names: tuple[str, ...] = (),
-) -> Dataset:
-    """Make a data set of examples whose targets are numbers or words.
-
-    Args:
-        name: what to call the data set.
-        train: inputs and targets to train on; targets are finite, or places in `words`.
-        test: the same to test on; a part of `train` is put aside if there is none.
-        task: ``"classification"`` or ``"regression"``; None for classification if the targets are words, or whole
-            numbers with at most 100 values, and regression otherwise.
-        words: the words that targets stand for, in any order, if they do.
-        feature_names: names of the features, if there are any.
-
-    Returns:
-        The data set, its note saying how the task was chosen, if it was; classes are numbered in the order of the
-        targets, and named after them.
-
-    Raises:
-        RangeError: `task` is another word.
-        DataError: there are too few examples for two parts, or targets that are not what the task needs.
-
-    Examples:
-        >>> inputs, targets = np.zeros((12, 2), np.float32), np.float64([-1, 1, 1] * 4)
-        >>> data = supervised("signs", (inputs, targets), None, task=None)
-        >>> data.task, data.class_names, len(data.train.targets), len(data.test.targets)
-        ('classification', ('-1', '1'), 9, 3)
-    """
-    if task is not None:
-        _check.one_of(task, TASKS[:2], "task")
-    if words and task == "regression":
-        raise DataError(f"{name} must have numbers as targets for task='regression', but has {words[0][:40]!r}.")
-    every = train[1] if test is None else np.concatenate([train[1], test[1]])
-    values = np.unique(every)
-    whole = bool(np.all(values == np.rint(values)))
-    note = ""
-    if words:
-        task = "classification"
-    elif task is None:
-        task = "classification" if whole and len(values) <= LISTED else "regression"
-        note = f"The targets were taken for {'classes' if task == 'classification' else 'numbers to be predicted'}."
-    names: tuple[str, ...] = ()
-    if task == "classification":
-        if not whole or len(values) > CLASSES:
-            raise DataError(
-                f"{name} must have classes that are whole numbers, at most {CLASSES} of them, for "
-                f"task='classification', but has {len(values)} values, the largest {values[-1]:g}; "
-                "take task='regression'."
-            )
-        names = tuple(sorted(words)) if words else tuple(f"{value + 0.0:.0f}" for value in values)
-    elif np.abs(values).max() > FLOAT32:
-        raise DataError(f"{name} must have targets that float32 can hold, but has {values[-1]:g}; scale them.")
-    places = {word: place for place, word in enumerate(names)}
-    place = np.array([places[word] for word in words], np.int64)
-
-    def coded(targets: NDArray[np.float64]) -> Targets:
-        if words:
-            return place[targets.astype(np.int64)]
-        return np.searchsorted(values, targets).astype(np.int64) if names else targets.astype(np.float32)
-
-    chosen: Task = "classification" if names else "regression"
-    if test is None:
-        whole_data = hold_out(name, train[0], coded(train[1]), len(names), task=chosen, note=note)
-    else:
-        parts = [Split(inputs, coded(targets)) for inputs, targets in (train, test)]
-        whole_data = Dataset(name, parts[0], parts[1], len(names), note, chosen)
-    return replace(whole_data, class_names=names, feature_names=feature_names)

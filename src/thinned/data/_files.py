@@ -178,6 +178,22 @@ def too_large(path: Path, limit: int) -> DataError:
     return DataError(f"{path} must hold at most {limit} bytes, but holds more; take a part of the data.")
 
 
+def printable(text: str) -> str:
+    """Return what a file says as a part of a sentence, which is one line.
+
+    Args:
+        text: any.
+
+    Returns:
+        The same with question marks for what is no letter, digit, sign or blank.
+
+    Examples:
+        >>> printable("one" + chr(10) + "two")
+        'one?two'
+    """
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def stem(path: Path) -> str:
     """Return the name of a data set that is one file.
 

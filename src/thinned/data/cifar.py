@@ -12,7 +12,6 @@ Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version" and "Pytho
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from numpy.typing import NDArray
 
 from thinned._errors import DataError
 from thinned.data import _files, _pickled
-from thinned.data._dataset import Dataset, Split, hold_out
+from thinned.data._dataset import Dataset, Split
+from thinned.data._whole import Layout, Whole
 
 SHAPE = (3, 32, 32)
 RECORD = 1 + 3 * 32 * 32
@@ -79,19 +79,8 @@ def read_folder(root: str | PathLike[str]) -> Dataset:
     Raises:
         DataError: there is nothing to train on, or a file is damaged.
     """
-    root = Path(root)
-    if not os.path.isdir(root):
-        raise DataError(f"{root} must be a folder with files of CIFAR-10, but there is none; check the path.")
-    folder = found(root) or root
-    train, test = (sorted(folder.glob(pattern)) for pattern in (TRAIN, TEST))
-    if not train:
-        train, test = (sorted(folder.glob(pattern)) for pattern in (PYTHON_TRAIN, PYTHON_TEST))
-    if not train:
-        raise DataError(f"{root} must hold {TRAIN} or {PYTHON_TRAIN}, but holds neither; put the files there.")
-    name = root.resolve().name or str(root)
-    if test:
-        return Dataset(name, _read_all(train), _read_all(test), CLASSES, class_names=_names(folder))
-    return _hold_out(name, train)
+    made = read_whole(root)
+    return made.parted() if isinstance(made, Whole) else made
 
 
 def read_file(path: str | PathLike[str]) -> Dataset:
@@ -107,7 +96,38 @@ def read_file(path: str | PathLike[str]) -> Dataset:
         DataError: the file is missing, too large, not in this format, or has too few examples for two parts.
     """
     path = Path(path)
-    return _hold_out(path.name, [path])
+    return _whole(path.name, [path]).parted()
+
+
+def read_whole(path: str | PathLike[str], layout: Layout | None = None) -> Whole | Dataset:
+    """Read all examples of one file of CIFAR-10, or of a folder.
+
+    Args:
+        path: the file, or a folder as for `read_folder`.
+        layout: of what a network was trained on; images have no names.
+
+    Returns:
+        The examples, in the order of the file, or of the sorted files; of a folder with files to test on both parts.
+
+    Raises:
+        DataError: as for `read` and `read_folder`.
+    """
+    del layout
+    path = Path(path)
+    if os.path.isfile(path):
+        return _whole(path.name, [path])
+    if not os.path.isdir(path):
+        raise DataError(f"{path} must be a folder with files of CIFAR-10, but there is none; check the path.")
+    folder = found(path) or path
+    train, test = (sorted(folder.glob(pattern)) for pattern in (TRAIN, TEST))
+    if not train:
+        train, test = (sorted(folder.glob(pattern)) for pattern in (PYTHON_TRAIN, PYTHON_TEST))
+    if not train:
+        raise DataError(f"{path} must hold {TRAIN} or {PYTHON_TRAIN}, but holds neither; put the files there.")
+    name = path.resolve().name or str(path)
+    if test:
+        return Dataset(name, _read_all(train), _read_all(test), CLASSES, class_names=_names(folder))
+    return _whole(name, train)
 
 
 def found(root: Path) -> Path | None:
@@ -145,9 +165,10 @@ def recognise(path: Path, head: bytes) -> bool:
     return path.suffix == ".bin" or head.startswith(PICKLE)
 
 
-def _hold_out(name: str, paths: Sequence[Path]) -> Dataset:
-    whole = _read_all(paths)
-    return replace(hold_out(name, whole.inputs, whole.targets, CLASSES), class_names=_names(paths[0].parent))
+def _whole(name: str, paths: Sequence[Path]) -> Whole:
+    made = _read_all(paths)
+    names = _names(paths[0].parent)
+    return Whole(name, made.inputs, made.targets, CLASSES, task="classification", class_names=names)
 
 
 def _names(folder: Path) -> tuple[str, ...]:

@@ -5,11 +5,14 @@ import os
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from thinned._errors import DataError
 from thinned.data import _files, cifar, idx, libsvm, npz, table, text
 from thinned.data._dataset import Dataset
+from thinned.data._whole import Layout, Whole
+
+Read = TypeVar("Read", bound=Whole | Dataset)
 
 KEPT_APART = (  # how the file to test on is named, for that to train on
     (".train", ".test"),
@@ -25,6 +28,8 @@ class Format(NamedTuple):
         name: what to call it.
         what: what it is, for a person.
         read: makes a data set of a path; what it takes besides are the format's options.
+        read_whole: reads all examples that are at a path, by the layout of others, with targets or without, or parts
+            where they come in parts; None where they always do.
         recognise: says of a file and its first bytes, unpacked, whether it is in this format; None for none is.
         found: says of a folder which one, it or one below, has files in this format, by their names; None for none has.
     """
@@ -32,6 +37,7 @@ class Format(NamedTuple):
     name: str
     what: str
     read: Callable[..., Dataset]
+    read_whole: Callable[..., Whole | Dataset] | None = None
     recognise: Callable[[Path, bytes], bool] | None = None
     found: Callable[[Path], Path | None] | None = None
 
@@ -49,12 +55,16 @@ def _read_cifar(path: Path) -> Dataset:
 FORMATS = {
     entry.name: entry
     for entry in (
-        Format("cifar10", "a folder or one file of CIFAR-10", _read_cifar, cifar.recognise, cifar.found),
-        Format("idx", "a folder with the four files of MNIST", idx.read_folder, None, idx.found),
-        Format("npz", "arrays saved by numpy.savez", npz.read, npz.recognise),
-        Format("libsvm", "LIBSVM's lines of INDEX:VALUE", libsvm.read, libsvm.recognise),
-        Format("table", "a table of numbers, CSV or with blanks", table.read, table.recognise),
-        Format("text", "plain text, for a model of characters", text.read, text.recognise),
+        Format(
+            "cifar10", "a folder or one file of CIFAR-10", _read_cifar, cifar.read_whole, cifar.recognise, cifar.found
+        ),
+        Format(
+            "idx", "a folder with the four files of MNIST", idx.read_folder, idx.read_whole, idx.recognise, idx.found
+        ),
+        Format("npz", "arrays saved by numpy.savez", npz.read, npz.read_whole, npz.recognise),
+        Format("libsvm", "LIBSVM's lines of INDEX:VALUE", libsvm.read, libsvm.read_whole, libsvm.recognise),
+        Format("table", "a table of numbers, CSV or with blanks", table.read, table.read_whole, table.recognise),
+        Format("text", "plain text, for a model of characters", text.read, None, text.recognise),
     )
 }
 
@@ -83,33 +93,52 @@ def read(path: str | PathLike[str], format: str | None = None, **options: Any) -
         ...     read(path, task="classification").train.inputs.shape
         (8, 2)
     """
-    path = Path(path)
-    if format is not None and format not in FORMATS:
-        raise DataError(f"`format` must be one of {', '.join(FORMATS)}, but got format={format!r}.")
-    if not os.path.exists(path):  # unlike Path.exists, never an error
-        raise DataError(f"{path} must be a file or a folder with data, but there is none; check the path.")
-    if os.path.isdir(path):
-        for entry in FORMATS.values() if format is None else [FORMATS[format]]:
-            if entry.found is not None and (folder := entry.found(path)):
-                return called(entry.name, entry.read, options, folder)
-        if format is not None and FORMATS[format].found is not None:
-            return called(format, FORMATS[format].read, options, path)
-        path, test = _files_of(path)
-        if test is not None and "test" not in options:
-            options["test"] = test
-    if format is None:
-        format = _recognised(path)
-    return called(format, FORMATS[format].read, options, path)
+    format, path, test = _located(Path(path), format)
+    return called(format, FORMATS[format].read, {"test": test, **options} if test else options, path)
 
 
-def called(name: str, read: Callable[..., Dataset], options: Mapping[str, Any], *path: str | PathLike[str]) -> Dataset:
+def read_whole(
+    path: str | PathLike[str], layout: Layout | None = None, format: str | None = None, **options: Any
+) -> Whole | Dataset:
+    """Read all examples of a file, in its order.
+
+    Args:
+        path: a file, or a folder as for `read`.
+        layout: of what a network was trained on that is to predict them: a file need have no targets then, and columns
+            of a table are found by their names. None where it has what `read` needs.
+        format: as for `read`.
+        **options: as for `read`, without ``test``.
+
+    Returns:
+        The examples; of what comes in parts, such as the files of MNIST, a text, or a folder with a file to test on,
+        what `read` returns.
+
+    Raises:
+        DataError: as for `read`.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "new.csv")
+        ...     _ = path.write_text(chr(10).join(["1,2", "4,5"]), encoding="ascii")
+        ...     read_whole(path, Layout("classification", features=2)).inputs.shape
+        (2, 2)
+    """
+    format, path, test = _located(Path(path), format)
+    entry = FORMATS[format]
+    if test or entry.read_whole is None:
+        return called(format, entry.read, {"test": test, **options} if test else options, path)
+    return called(format, entry.read_whole, options, path, layout)
+
+
+def called(name: str, read: Callable[..., Read], options: Mapping[str, Any], *path: Any) -> Read:
     """Call a reader with options that a person gave.
 
     Args:
         name: of the format or data set.
         read: the reader.
         options: keywords; those it does not take are refused.
-        *path: what it reads, if it reads anything.
+        *path: what it reads, if it reads anything, and the layout that it reads it by.
 
     Returns:
         What it returns.
@@ -129,6 +158,23 @@ def called(name: str, read: Callable[..., Dataset], options: Mapping[str, Any], 
             rule = f"must be among {', '.join(known)}" if known else "must be left out"
             raise DataError(f"Options of {name} {rule}, but got {option}={value!r}.")
     return read(*path, **options)
+
+
+def _located(path: Path, format: str | None) -> tuple[str, Path, Path | None]:
+    """Return the format of what is at a path, the file or folder to read, and a file to test on if there is one."""
+    if format is not None and format not in FORMATS:
+        raise DataError(f"`format` must be one of {', '.join(FORMATS)}, but got format={format!r}.")
+    if not os.path.exists(path):  # unlike Path.exists, never an error
+        raise DataError(f"{path} must be a file or a folder with data, but there is none; check the path.")
+    test = None
+    if os.path.isdir(path):
+        for entry in FORMATS.values() if format is None else [FORMATS[format]]:
+            if entry.found is not None and (folder := entry.found(path)):
+                return entry.name, folder, None
+        if format is not None and FORMATS[format].found is not None:
+            return format, path, None
+        path, test = _files_of(path)
+    return format or _recognised(path), path, test
 
 
 def _recognised(path: Path) -> str:

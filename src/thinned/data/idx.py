@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from thinned._errors import DataError
 from thinned.data import _files
 from thinned.data._dataset import Dataset, Split
+from thinned.data._whole import Layout, Whole
 
 UNSIGNED_BYTE = 0x08
 EXPANSION = 1032  # no deflate stream unpacks to more than 1032 times its length
@@ -72,7 +73,8 @@ def read_folder(root: str | PathLike[str]) -> Dataset:
     """
     root = Path(root)
     if not os.path.isdir(root):
-        raise DataError(f"{root} must be a folder with the four files of MNIST, but there is none; check the path.")
+        there = "it is a file; name the folder" if os.path.isfile(root) else "there is none; check the path"
+        raise DataError(f"{root} must be a folder with the four files of MNIST, but {there}.")
     train, train_images = _split(root, "train")
     test, test_images = _split(root, "t10k")
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
@@ -82,6 +84,52 @@ def read_folder(root: str | PathLike[str]) -> Dataset:
         )
     classes = int(max(train.targets.max(), test.targets.max())) + 1
     return Dataset(name=root.resolve().name or str(root), train=train, test=test, classes=classes)
+
+
+def read_whole(path: str | PathLike[str], layout: Layout | None = None) -> Whole | Dataset:
+    """Read all images of one IDX file, which has no labels.
+
+    Args:
+        path: the file, or a folder as for `read_folder`.
+        layout: of what a network was trained on; images have no names.
+
+    Returns:
+        The images; of a folder its two parts, as `read_folder` does.
+
+    Raises:
+        DataError: as for `read` and `read_folder`.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "new-images")
+        ...     _ = path.write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0, 255]))
+        ...     read_whole(path).inputs
+        array([[[0., 1.]]], dtype=float32)
+    """
+    del layout
+    path = Path(path)
+    if os.path.isdir(path):
+        return read_folder(path)
+    return Whole(_files.stem(path), _scaled(read(path, "images")))
+
+
+def recognise(path: Path, head: bytes) -> bool:
+    """Say whether a file is in the format of MNIST.
+
+    Args:
+        path: the file.
+        head: its first bytes, unpacked.
+
+    Returns:
+        Whether they say so, of images or of labels.
+
+    Examples:
+        >>> recognise(Path("t10k-images-idx3-ubyte"), bytes([0, 0, 8, 3]))
+        True
+    """
+    del path
+    return head[:4] in [bytes([0, 0, UNSIGNED_BYTE, axes]) for axes in AXES.values()]
 
 
 def found(root: Path) -> Path | None:
@@ -108,9 +156,13 @@ def _split(root: Path, part: str) -> tuple[Split, Path]:
             f"{paths['images']} and {paths['labels']} must hold equally many examples, but got {len(images)} images "
             f"and {len(labels)} labels; put the right files together."
         )
+    return Split(_scaled(images), labels.astype(np.int64)), paths["images"]
+
+
+def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     # One array for images as float32, not one more in between: for MNIST that is 188 MB saved.
-    inputs = np.divide(images, np.float32(BRIGHTEST), dtype=np.float32)
-    return Split(inputs, labels.astype(np.int64)), paths["images"]
+    pixels: NDArray[np.float32] = np.divide(images, np.float32(BRIGHTEST), dtype=np.float32)
+    return pixels
 
 
 def _find(root: Path, part: str, kind: str) -> Path:

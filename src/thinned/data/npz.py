@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from thinned._errors import DataError
 from thinned.data import _files
-from thinned.data._dataset import Dataset, supervised
+from thinned.data._dataset import Dataset
+from thinned.data._whole import Layout, Whole, supervised, whole
 
 SIGNATURE = b"PK\x03\x04"
 END, END64 = b"PK\x05\x06", b"PK\x06\x07"  # of the list of members; of a list that is larger than any we take
@@ -32,7 +33,10 @@ HEADER = 2**14  # bytes of an array's header
 BRIGHTEST = 255
 CHANNELS = (1, 3, 4)
 INPUTS = ("x", "X", "inputs", "images", "data", "features")
+PARTS = ("train", "test", "")  # the last one is an archive's only one, if it is there
 TARGETS = ("y", "Y", "targets", "labels", "target", "label")
+
+Part = tuple[NDArray[np.float32], NDArray[np.float64] | None]  # inputs, and targets if there are any
 
 
 def recognise(path: Path, head: bytes) -> bool:
@@ -80,30 +84,88 @@ def read(path: str | PathLike[str], *, task: str | None = None) -> Dataset:
         ((8, 3), (2, 3), 2)
     """
     path = Path(path)
+    found, names = _parts(path, bare=False)
+    train, test = found.get("train", found.get("")), found.get("test")
+    if train is None:
+        raise DataError(f"{path} must hold arrays x_train and y_train, or x and y, but holds {names}; name them so.")
+    return _parted(path, train, test, task) if test else _whole(path, train, task).parted()
+
+
+def read_whole(path: str | PathLike[str], layout: Layout | None = None, *, task: str | None = None) -> Whole | Dataset:
+    """Read all examples of an ``.npz`` archive, in their order.
+
+    Args:
+        path: the file. Its arrays are named as for `read`; there need be no targets.
+        layout: of what a network was trained on.
+        task: as for `read`; None for that of `layout`.
+
+    Returns:
+        The examples; of an archive with a part to train on and one to test on both of these, as `read` does.
+
+    Raises:
+        DataError, RangeError: as for `read`; or the archive holds two parts without the targets of both.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "new.npz")
+        ...     np.savez(path, x=np.ones((10, 3)))
+        ...     made = read_whole(path)
+        >>> made.inputs.shape, made.targets
+        ((10, 3), None)
+    """
+    path = Path(path)
+    found, names = _parts(path, bare=True)
+    task = layout.task if layout is not None and task is None else task
+    if len(found) == 2 and all(targets is not None for _, targets in found.values()):
+        train, test = found.values()
+        return _parted(path, train, test, task)
+    if len(found) != 1:
+        raise DataError(f"{path} must hold one array of inputs, such as x, but holds {names}; keep the one to predict.")
+    (part,) = found.values()
+    return _whole(path, part, task)
+
+
+def _whole(path: Path, part: Part, task: str | None) -> Whole:
+    return whole(_files.stem(path), *part, task=task)
+
+
+def _parted(path: Path, train: Part, test: Part, task: str | None) -> Dataset:
+    if train[0].shape[1:] != test[0].shape[1:]:
+        raise DataError(
+            f"{path} must hold examples of one shape, but those to train on have {train[0].shape[1:]} and those to "
+            f"test on {test[0].shape[1:]}."
+        )
+    (inputs, targets), (test_inputs, test_targets) = train, test
+    assert targets is not None
+    assert test_targets is not None
+    return supervised(_files.stem(path), (inputs, targets), (test_inputs, test_targets), task=task)
+
+
+def _parts(path: Path, bare: bool) -> tuple[dict[str, Part], str]:
+    """Return the parts that an archive has, and the names of all that it holds for a message.
+
+    Args:
+        path: the file.
+        bare: whether a part need have no targets.
+    """
+    found: dict[str, Part] = {}
     _files.exists(path)
     try:
         with path.open("rb") as raw:
             _check_end(path, raw)
             with zipfile.ZipFile(raw) as archive:
                 members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-                train = _pair(path, archive, members, "train") or _pair(path, archive, members, "")
-                test = _pair(path, archive, members, "test")
+                for name in PARTS:
+                    part = None if name == "" and "train" in found else _part(path, archive, members, name, bare)
+                    if part is not None:
+                        found[name] = part
     except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, DataError):
             raise
         reason = str(error).partition("\n")[0].rstrip(".")
         raise DataError(f"{path} must be a whole .npz archive, but: {reason}; get the file again.") from error
-    if train is None:
-        raise DataError(
-            f"{path} must hold arrays x_train and y_train, or x and y, but holds {', '.join(members)[:200] or 'none'}; "
-            "name them so."
-        )
-    if test is not None and train[0].shape[1:] != test[0].shape[1:]:
-        raise DataError(
-            f"{path} must hold examples of one shape, but those to train on have {train[0].shape[1:]} and those to "
-            f"test on {test[0].shape[1:]}."
-        )
-    return supervised(_files.stem(path), train, test, task=task)
+    return found, _files.printable(", ".join(members)[:200]) or "none"
 
 
 def _check_end(path: Path, raw: Any) -> None:
@@ -120,22 +182,24 @@ def _check_end(path: Path, raw: Any) -> None:
     raw.seek(0)
 
 
-def _pair(
-    path: Path, archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], part: str
-) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
-    """Return inputs and targets of one part, if the archive has both."""
-    found = [_named(members, part, words) for words in (INPUTS, TARGETS)]
-    if None in found:
+def _part(
+    path: Path, archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: str, bare: bool
+) -> Part | None:
+    """Return inputs and targets of one part, if the archive has both, or inputs alone if that will do."""
+    found = [_named(members, name, words) for words in (INPUTS, TARGETS)]
+    if found[0] is None or (found[1] is None and not bare):
         return None
-    inputs, targets = (_array(path, archive, info) for info in found if info is not None)
-    if targets.ndim == 2 and targets.shape[1] == 1:
+    inputs, targets = (None if info is None else _array(path, archive, info) for info in found)
+    assert inputs is not None
+    if targets is not None and targets.ndim == 2 and targets.shape[1] == 1:
         targets = targets[:, 0]
-    if targets.ndim != 1 or inputs.ndim < 2 or len(inputs) != len(targets) or 0 in inputs.shape:
+    if inputs.ndim < 2 or 0 in inputs.shape or (targets is not None and targets.shape != inputs.shape[:1]):
+        shape = "no targets" if targets is None else f"targets of shape {targets.shape}"
         raise DataError(
             f"{path} must hold inputs of shape (examples, features) or more axes and as many targets, none empty, but "
-            f"holds inputs of shape {inputs.shape} and targets of shape {targets.shape}."
+            f"holds inputs of shape {inputs.shape} and {shape}."
         )
-    return _as_inputs(path, inputs), _as_targets(path, targets)
+    return _as_inputs(path, inputs), None if targets is None else _as_targets(path, targets)
 
 
 def _named(members: dict[str, zipfile.ZipInfo], part: str, words: Sequence[str]) -> zipfile.ZipInfo | None:

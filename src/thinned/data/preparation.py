@@ -3,7 +3,6 @@
 All randomness is Philox's, so that the same seed gives the same parts on every machine.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,11 +52,12 @@ def standardise(data: Dataset, *, per: str | None = None, targets: bool | None =
     axes = {"feature": (0,), "channel": _all_but_channels(inputs.ndim), "all": tuple(range(inputs.ndim))}[way]
     scaling = _scaling(inputs, axes)
     target_scaling = _scaling(data.train.targets, (0,)) if data.task == "regression" and targets is not False else None
-    train, test = (
-        Split(scaling.apply(part.inputs), target_scaling.apply(part.targets) if target_scaling else part.targets)
-        for part in (data.train, data.test)
+    return data.mapped(
+        scaling.apply,
+        target_scaling.apply if target_scaling else None,
+        input_scaling=scaling,
+        target_scaling=target_scaling,
     )
-    return replace(data, train=train, test=test, input_scaling=scaling, target_scaling=target_scaling)
 
 
 def validation(data: Dataset, share: float, *, seed: int = 0) -> tuple[Split, Split]:

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from thinned._errors import DataError, RangeError
 from thinned.data import _files
-from thinned.data._dataset import Dataset, supervised
+from thinned.data._columns import Column, choose
+from thinned.data._dataset import Dataset
+from thinned.data._whole import Layout, Whole, supervised, whole
 
 NUMBER = re.compile(r"\s*[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\s*")
 BLANKS = " "  # any number of them, tabs too
@@ -25,7 +27,6 @@ SUFFIXES = (".csv", ".tsv")
 WORDS = 2**16  # classes that are words
 HIGHEST = float(np.finfo(np.float32).max)
 MISSING = ("", "?", "na", "n/a", "nan", "null", "inf", "infinity")
-Column = int | str
 
 
 def recognise(path: Path, head: bytes) -> bool:
@@ -92,34 +93,81 @@ def read(
         (array([[1., 2.],
                [4., 5.]], dtype=float32), array([3.5, 6. ], dtype=float32), 'regression', ('size', 'age'))
     """
-    if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise RangeError(f"`delimiter` must be one character, and no quote, but got delimiter={delimiter!r}.")
-    dropped = [drop] if isinstance(drop, int | str) else list(drop)
+    if test is None:
+        return read_whole(path, task=task, target=target, drop=drop, header=header, delimiter=delimiter).parted()
     words: dict[str, int] = {}
-    first, *more = (
-        _table(Path(each), target, dropped, header, delimiter, words)
-        for each in ((path,) if test is None else (path, test))
-    )
-    for other in more:
-        widths = first.inputs.shape[1], other.inputs.shape[1]
-        if widths[0] != widths[1]:
-            raise DataError(
-                f"{path} and {test} must have equally many features, but have {widths[0]} and {widths[1]}; "
-                "put the right files together."
-            )
-        if first.words != other.words:
-            raise DataError(
-                f"{path} and {test} must have targets of one kind, but one has words and the other numbers; "
-                "put the right files together."
-            )
-    parts = [(part.inputs, part.targets) for part in (first, *more)]
+    first, other = (_table(Path(each), target, drop, header, delimiter, words, None) for each in (path, test))
+    widths = first.inputs.shape[1], other.inputs.shape[1]
+    if widths[0] != widths[1]:
+        raise DataError(
+            f"{path} and {test} must have equally many features, but have {widths[0]} and {widths[1]}; "
+            "put the right files together."
+        )
+    if first.words != other.words:
+        raise DataError(
+            f"{path} and {test} must have targets of one kind, but one has words and the other numbers; "
+            "put the right files together."
+        )
+    assert first.targets is not None
+    assert other.targets is not None
     return supervised(
         _files.stem(Path(path)),
-        parts[0],
-        parts[1] if more else None,
+        (first.inputs, first.targets),
+        (other.inputs, other.targets),
         task=task,
         words=tuple(words),
         feature_names=first.names,
+        target_name=first.target_name,
+    )
+
+
+def read_whole(
+    path: str | PathLike[str],
+    layout: Layout | None = None,
+    *,
+    task: str | None = None,
+    target: Column | None = None,
+    drop: Column | Sequence[Column] = (),
+    header: bool | None = None,
+    delimiter: str | None = None,
+) -> Whole:
+    """Read all rows of a table, in their order.
+
+    Args:
+        path: the file, packed with gzip or not.
+        layout: of the table that a network was trained on; the features are then found by their names, where both
+            tables have names, and there need be no target.
+        task: as for `read`; None for that of `layout`.
+        target: as for `read`; None for the last, or for what `layout` has.
+        drop: as for `read`.
+        header: as for `read`; a line with all names of `layout` has names, too.
+        delimiter: as for `read`.
+
+    Returns:
+        The rows.
+
+    Raises:
+        DataError, RangeError: as for `read`; or a column is missing, or is there of which `layout` knows nothing.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "new.csv")
+        ...     _ = path.write_text(chr(10).join(["age,size", "2,1", "5,4"]), encoding="ascii")
+        ...     rows = read_whole(path, Layout("regression", 2, ("size", "age"), "price"))
+        >>> rows.inputs.tolist(), rows.targets
+        ([[1.0, 2.0], [4.0, 5.0]], None)
+    """
+    words: dict[str, int] = {}
+    made = _table(Path(path), target, drop, header, delimiter, words, layout)
+    return whole(
+        _files.stem(Path(path)),
+        made.inputs,
+        made.targets,
+        task=layout.task if layout is not None and task is None else task,
+        words=tuple(words),
+        feature_names=made.names,
+        target_name=made.target_name,
     )
 
 
@@ -128,56 +176,62 @@ class _Table:
     """What a file holds: targets are numbers, or the places of words in the order in which they were met."""
 
     inputs: NDArray[np.float32]
-    targets: NDArray[np.float64]
+    targets: NDArray[np.float64] | None
     words: bool
     names: tuple[str, ...]
+    target_name: str
 
 
 def _table(
     path: Path,
-    target: Column,
-    dropped: Sequence[Column],
+    target: Column | None,
+    drop: Column | Sequence[Column],
     header: bool | None,
     delimiter: str | None,
     words: dict[str, int],
+    layout: Layout | None,
 ) -> _Table:
+    if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise RangeError(f"`delimiter` must be one character, and no quote, but got delimiter={delimiter!r}.")
+    dropped = [drop] if isinstance(drop, int | str) else list(drop)
     try:
         rows = _rows(path, delimiter)
         early = list(islice(rows, 2))
         if not early:
             raise DataError(f"{path} must hold at least one example, but holds none; get the file again.")
-        named = _has_header(early) if header is None else header
+        named = _has_header(early, layout) if header is None else header
         names = [cell.strip() for cell in early[0][1]] if named else []
         width = len(early[0][1])
-        at = _column(path, target, names, width, "target")
-        left_out = {at, *(_column(path, each, names, width, "drop") for each in dropped)}
-        kept = [column for column in range(width) if column not in left_out]
-        if not kept:
-            raise DataError(f"{path} must have a column besides the target and those left out, but has none.")
+        kept, at = choose(path, names, width, target, dropped, layout)
         numbers, targets = array("f"), array("d")
         of_words = False
+        count = 0
         for line, row in chain(early[named:], rows):
             if len(row) != width:
                 raise DataError(
                     f"{path} must have {width} columns in every line, as in its first, but line {line} has {len(row)}; "
                     "check the delimiter."
                 )
-            if not targets:
-                of_words = NUMBER.fullmatch(row[at]) is None
             _numbers(path, line, [row[column] for column in kept], numbers)
+            count += 1
+            if at is None:
+                continue
+            if count == 1:
+                of_words = NUMBER.fullmatch(row[at]) is None
             if of_words:
                 targets.append(_place(path, line, row[at].strip(), words))
             else:
                 _numbers(path, line, [row[at]], targets)
     except csv.Error as error:
         raise DataError(f"{path} must be a table, but: {error}; check its quotes.") from error
-    if not targets:
+    if not count:
         raise DataError(f"{path} must hold at least one example below its names, but holds none; get the file again.")
     return _Table(
         inputs=np.frombuffer(numbers, np.float32).reshape(-1, len(kept)),
-        targets=np.frombuffer(targets, np.float64),
+        targets=None if at is None else np.frombuffer(targets, np.float64),
         words=of_words,
         names=tuple(names[column] for column in kept) if named else (),
+        target_name=names[at] if named and at is not None else "",
     )
 
 
@@ -225,22 +279,19 @@ def _rows(path: Path, delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
         yield at, row
 
 
-def _has_header(early: Sequence[tuple[int, list[str]]]) -> bool:
-    """Say whether the first of two lines has names: words alone, and below some a number."""
+def _has_header(early: Sequence[tuple[int, list[str]]], layout: Layout | None) -> bool:
+    """Say whether the first of two lines has names: words alone, and below some a number; or those that are known."""
+    if (
+        layout is not None
+        and layout.feature_names
+        and {*layout.feature_names} <= {cell.strip() for cell in early[0][1]}
+    ):
+        return True
     if len(early) < 2:
         return False
     (_, above), (_, below) = early
     words = all(NUMBER.fullmatch(cell) is None and cell.strip().casefold() not in MISSING[1:] for cell in above)
     return words and any(NUMBER.fullmatch(cell) for cell in below)
-
-
-def _column(path: Path, column: Column, names: Sequence[str], width: int, option: str) -> int:
-    if isinstance(column, str) and column in names:
-        return names.index(column)
-    if isinstance(column, int) and not isinstance(column, bool) and -width <= column < width:
-        return column % width
-    known = f"named {', '.join(names[:20])}" if names else "without names"
-    raise DataError(f"`{option}` must be one of the {width} columns of {path}, {known}, but got {option}={column!r}.")
 
 
 def _numbers(path: Path, line: int, cells: Sequence[str], out: "array[float]") -> None:

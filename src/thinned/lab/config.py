@@ -10,7 +10,7 @@ from typing import Any
 
 from thinned import _check
 from thinned._errors import KindError, RangeError
-from thinned.data import NAMES, Dataset
+from thinned.data import NAMES, Dataset, Layout, Whole, check_name, read_whole
 from thinned.lab import examples
 from thinned.lab.dropouts import DropoutSettings
 from thinned.lab.models import ModelSettings
@@ -117,6 +117,30 @@ class DataSettings:
             delimiter=self.delimiter,
             say=say,
         )
+
+    def load_whole(self, layout: Layout) -> Dataset | Whole:
+        """Load all examples of a file for a network that was trained on another one.
+
+        Args:
+            layout: of the file that it was trained on.
+
+        Returns:
+            The examples, as `thinned.data.read_whole` gives them; data that come in parts as `load` gives them.
+
+        Raises:
+            RangeError, DataError: as there.
+        """
+        check_name(self.name)
+        if self.name in NAMES or self.test is not None:
+            return self.load()
+        given: dict[str, Any] = {
+            "task": self.task,
+            "target": self.target,
+            "drop": self.drop or None,
+            "header": self.header,
+            "delimiter": self.delimiter,
+        }
+        return read_whole(self.name, layout, **{option: value for option, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)

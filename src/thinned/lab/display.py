@@ -208,7 +208,7 @@ def passes(console: Console) -> Iterator[Callable[[int, int], None]]:
 
 
 def prediction(console: Console, about: Mapping[str, Any]) -> None:
-    """Print how well a network predicts and how sure it is.
+    """Print what a network predicts, how sure it is, and how well, as far as there are targets.
 
     Args:
         console: where.
@@ -219,7 +219,12 @@ def prediction(console: Console, about: Mapping[str, Any]) -> None:
     if not about["drops"]:
         say(console, "All passes are the same: this network drops nothing.")
     console.print(table(["measure", "value"], tables.measures(about)))
-    if about["task"] != "classification":
+    if "predicted_classes" in about:
+        console.print(table(tables.PREDICTED, tables.predicted(about)))
+    if "reliability" not in about:
+        spread = " and ".join(heading for name, heading in tables.QUANTILES.items() if name in about)
+        say(console, f"{spread.capitalize()} that a share of the examples does not exceed:")
+        console.print(table(*tables.quantiles(about)))
         return
     say(console, f"Reliability, in {len(about['reliability'])} bins of equal width:")
     console.print(table(tables.RELIABILITY, tables.reliability(about)))

@@ -87,6 +87,8 @@ class Examples:
         inputs: float32, shape (examples, ...); or int64 ids of words, shape (examples, steps); or sparse features.
         targets: int64 classes, shape (examples,), or the next words, shape (examples, steps); or float32 numbers, shape
             (examples,).
+        rows: int64, shape (examples,): numbers of the examples within the file that they are a part of; None where they
+            are no part of one.
 
     Examples:
         >>> from thinned.data import load
@@ -97,6 +99,7 @@ class Examples:
 
     inputs: Any  # Inputs; Any, so that whoever knows which it is need not say so
     targets: Tensor
+    rows: Tensor | None = None
 
     @classmethod
     def of(cls, split: Split, flat: bool = True) -> "Examples":
@@ -109,16 +112,8 @@ class Examples:
         Returns:
             The same numbers.
         """
-        if isinstance(split.inputs, data.Sparse):
-            ids, offsets, weights = map(
-                torch.from_numpy, (split.inputs.ids, split.inputs.offsets, split.inputs.weights)
-            )
-            bags = Bags(ids, offsets[:-1], None if bool((weights == 1).all()) else weights)
-            return cls(bags, torch.from_numpy(split.targets))
-        inputs = _tensor(split.inputs)
-        if inputs.is_floating_point():
-            inputs = inputs.flatten(1) if flat else inputs.unsqueeze(1) if inputs.dim() == 3 else inputs
-        return cls(inputs, _tensor(split.targets))
+        rows = None if split.rows is None else _tensor(split.rows)
+        return cls(tensors(split.inputs, flat), _tensor(split.targets), rows)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -174,6 +169,29 @@ class Examples:
         else:
             moved = self.inputs.to(device)
         return Examples(moved, self.targets.to(device))
+
+
+def tensors(inputs: NDArray[Any] | data.Sparse, flat: bool = True) -> Inputs:
+    """Make tensors of inputs, in the same memory where it may be written to.
+
+    Args:
+        inputs: of all examples, as `thinned.data.Split` has them.
+        flat: as for `Examples.of`.
+
+    Returns:
+        The same numbers.
+
+    Examples:
+        >>> tensors(np.zeros((5, 8, 8), np.float32), flat=False).shape
+        torch.Size([5, 1, 8, 8])
+    """
+    if isinstance(inputs, data.Sparse):
+        ids, offsets, weights = map(torch.from_numpy, (inputs.ids, inputs.offsets, inputs.weights))
+        return Bags(ids, offsets[:-1], None if bool((weights == 1).all()) else weights)
+    dense = _tensor(inputs)
+    if dense.is_floating_point():
+        dense = dense.flatten(1) if flat else dense.unsqueeze(1) if dense.dim() == 3 else dense
+    return dense
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:
@@ -247,8 +265,7 @@ class Parts:
         """
         if not self.crop:
             return whole
-        middle = data.crop_centre(whole.inputs.reshape(len(whole), *self.image), self.crop)
-        return Examples(middle.reshape(len(whole), *self.shape.inputs).contiguous(), whole.targets)
+        return replace(whole, inputs=middle(whole.inputs, self.image, self.crop))
 
 
 def load(
@@ -354,9 +371,7 @@ def parts(source: Dataset, validation: float, kind: str = "mlp", steps: int = 64
         >>> len(made.train), len(made.validation), made.shape.inputs
         (1079, 359, (1, 8, 8))
     """
-    sparse = isinstance(source.train.inputs, data.Sparse)
-    if kind == "sparse" and not sparse:
-        raise KindError(f"The model sparse must have sparse features, but those of {source.name} are dense.")
+    check_sparse(source.name, source.train.inputs, kind)
     if kind != "sparse":
         source = source.dense()
     splits = [*(data.validation(source, validation) if validation else (source.train, source.train[:0])), source.test]
@@ -364,16 +379,79 @@ def parts(source: Dataset, validation: float, kind: str = "mlp", steps: int = 64
     if text:
         splits = [data.windows(split, steps) if len(split.targets) else split for split in splits]
     train, aside, test = (Examples.of(split, flat=kind == "mlp") for split in splits)
-    image = () if sparse and kind == "sparse" else tuple(source.train.inputs.shape[1:])
-    image = image if len(image) in (2, 3) else ()
-    if crop and not image:
-        raise _no_images("crop", source.name)
+    image = sides(source.name, source.train.inputs, crop)
     features = (source.train.inputs.features,) if kind == "sparse" else tuple(train.inputs.shape[1:])
-    if crop:
-        features = (math.prod(image[:-2]) * crop**2,) if len(features) == 1 else (features[0], crop, crop)
+    features = _cropped(features, image, crop) if crop else features
     shape = Shape(features, source.outputs, len(train), text)
     made = Parts(source.name, source.note, train, aside, test, shape, image, crop, Meaning.of(source))
     return replace(made, validation=made.judged(aside), test=made.judged(test))
+
+
+def check_sparse(name: str, inputs: NDArray[Any] | data.Sparse, kind: str) -> None:
+    """Refuse dense features where a network takes sparse ones.
+
+    Args:
+        name: of the data.
+        inputs: of all examples.
+        kind: of the network.
+
+    Raises:
+        KindError: they are dense, and the network is of kind sparse.
+    """
+    if kind == "sparse" and not isinstance(inputs, data.Sparse):
+        raise KindError(f"The model sparse must have sparse features, but those of {name} are dense.")
+
+
+def sides(name: str, inputs: NDArray[Any] | data.Sparse, crop: int = 0) -> tuple[int, ...]:
+    """Return channels, if there are any, height and width of images.
+
+    Args:
+        name: of the data.
+        inputs: of all examples.
+        crop: side of the window of an image that a network sees; 0 for whole images, or none.
+
+    Returns:
+        Two or three sizes; nothing if the examples are no images.
+
+    Raises:
+        KindError: there are no images to crop.
+
+    Examples:
+        >>> sides("digits", load("digits").train.inputs)
+        (8, 8)
+    """
+    image = tuple(inputs.shape[1:])
+    image = image if len(image) in (2, 3) else ()
+    if crop and not image:
+        raise _no_images("crop", name)
+    return image
+
+
+def middle(inputs: Tensor, image: tuple[int, ...], crop: int) -> Tensor:
+    """Return the windows in the middle of images.
+
+    Args:
+        inputs: whole images, as a network takes them.
+        image: as `sides` returns it.
+        crop: side of the window.
+
+    Returns:
+        The windows, as a network takes them.
+
+    Raises:
+        RangeError: the images are smaller than the window.
+
+    Examples:
+        >>> middle(torch.zeros(5, 64), (8, 8), 6).shape
+        torch.Size([5, 36])
+    """
+    cut = data.crop_centre(inputs.reshape(len(inputs), *image), crop)
+    return cut.reshape(len(inputs), *_cropped(tuple(inputs.shape[1:]), image, crop)).contiguous()
+
+
+def _cropped(features: tuple[int, ...], image: tuple[int, ...], crop: int) -> tuple[int, ...]:
+    """Return the shape of a window, as a network takes it that takes whole images as `features`."""
+    return (math.prod(image[:-2]) * crop**2,) if len(features) == 1 else (features[0], crop, crop)
 
 
 def augmentation(made: Parts, flip: bool, shift: int, seed: int) -> Augment | None:

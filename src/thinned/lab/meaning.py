@@ -1,18 +1,19 @@
 """What the numbers that go into a network and come out of it stand for; kept in a run's checkpoints."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from thinned._errors import RangeError
-from thinned.data import Dataset, Scaling, Split
+from thinned.data import Dataset, Scaling, Whole
+from thinned.data._columns import listed
 
 TASKS = ("classification", "regression", "text")
-LISTED, LONGEST = 10, 40  # names in a message and their characters, at most
+Source = TypeVar("Source", Dataset, Whole)
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Meaning:
         task: as in `thinned.data.Dataset`.
         class_names: what the classes are called, by their numbers; of text its words; empty where the data do not say.
         feature_names: what the features are called, in their order; empty where the data do not say.
+        target_name: what the target is called, where the data say.
         input_scaling: how the inputs were standardised, if they were.
         target_scaling: how the targets were standardised, if they were.
 
@@ -35,6 +37,7 @@ class Meaning:
     task: str = "classification"
     class_names: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
+    target_name: str = ""
     input_scaling: Scaling | None = None
     target_scaling: Scaling | None = None
 
@@ -48,7 +51,14 @@ class Meaning:
         Returns:
             That.
         """
-        return cls(source.task, source.class_names, source.feature_names, source.input_scaling, source.target_scaling)
+        return cls(
+            source.task,
+            source.class_names,
+            source.feature_names,
+            source.target_name,
+            source.input_scaling,
+            source.target_scaling,
+        )
 
     @property
     def unit(self) -> float:
@@ -78,6 +88,7 @@ class Meaning:
             told["task"],
             _names(told["class_names"]),
             _names(told["feature_names"]),
+            _names([told.get("target_name", "")])[0],  # not there in a checkpoint from before it was kept
             _scaling(told["input_scaling"]),
             _scaling(told["target_scaling"]),
         )
@@ -96,13 +107,14 @@ class Meaning:
             "task": self.task,
             "class_names": list(self.class_names),
             "feature_names": list(self.feature_names),
+            "target_name": self.target_name,
             **{
                 kind: scaling and {"mean": torch.tensor(scaling.mean), "std": torch.tensor(scaling.std)}
                 for kind, scaling in scalings.items()
             },
         }
 
-    def fitted(self, source: Dataset) -> Dataset:
+    def fitted(self, source: Source) -> Source:
         """Return data as the network knows them: with its numbers of classes, and standardised as its own were.
 
         Args:
@@ -116,24 +128,23 @@ class Meaning:
 
         Examples:
             >>> inputs, targets = np.zeros((2, 1), np.float32), np.array([0, 1])
-            >>> part = Split(inputs, targets)
-            >>> other = Dataset("others", part, part, classes=2, class_names=("oak", "rose"))
-            >>> Meaning(class_names=("lily", "oak", "rose")).fitted(other).test.targets
+            >>> other = Whole("others", inputs, targets, 2, task="classification", class_names=("oak", "rose"))
+            >>> Meaning(class_names=("lily", "oak", "rose")).fitted(other).targets
             array([1, 2])
         """
         if self.feature_names and source.feature_names and self.feature_names != source.feature_names:
             raise RangeError(
-                f"`data` must have the features that the network was trained on, {_listed(self.feature_names)}, in "
-                f"this order, but {source.name} has {_listed(source.feature_names)}."
+                f"`data` must have the features that the network was trained on, {listed(self.feature_names)}, in "
+                f"this order, but {source.name} has {listed(source.feature_names)}."
             )
         source = self._numbered(self._as_numbers(source))
-        if source.task != self.task:
+        if source.task not in (self.task, None):
             raise RangeError(
                 f"`data` must be for {self.task}, as those of the training, but {source.name} is for {source.task}."
             )
         return self._scaled(source) if self.input_scaling is not None else source
 
-    def _as_numbers(self, source: Dataset) -> Dataset:
+    def _as_numbers(self, source: Source) -> Source:
         """Return whole numbers, which a reader may have taken for classes, as the numbers that they are."""
         if self.task != "regression" or source.task != "classification":
             return source
@@ -141,10 +152,9 @@ class Meaning:
             values = np.array([float(name) for name in source.class_names], np.float32)
         except ValueError:
             return source
-        train, test = (Split(part.inputs, values[part.targets]) for part in (source.train, source.test))
-        return replace(source, train=train, test=test, task="regression", classes=0, class_names=())
+        return source.mapped(targets=values.__getitem__, task="regression", classes=0, class_names=())
 
-    def _numbered(self, source: Dataset) -> Dataset:
+    def _numbered(self, source: Source) -> Source:
         """Return classes by their numbers here: each file numbers its own."""
         names, theirs = self.class_names, source.class_names
         if not names or not theirs or names == theirs:
@@ -152,18 +162,18 @@ class Meaning:
         unknown = [name for name in theirs if name not in names]
         if unknown or source.task == "text":
             raise RangeError(
-                f"`data` must have no classes but those that the network was trained on, {_listed(names)}, but "
-                f"{source.name} has {_listed((unknown or theirs)[:1])}."
+                f"`data` must have no classes but those that the network was trained on, {listed(names)}, but "
+                f"{source.name} has {listed((unknown or theirs)[:1])}."
             )
         number = np.array([names.index(name) for name in theirs])
-        train, test = (Split(part.inputs, number[part.targets]) for part in (source.train, source.test))
-        return replace(source, train=train, test=test, classes=len(names), class_names=names)
+        return source.mapped(targets=number.__getitem__, classes=len(names), class_names=names)
 
-    def _scaled(self, source: Dataset) -> Dataset:
+    def _scaled(self, source: Source) -> Source:
         source = source.dense()
         scaling, of_targets = self.input_scaling, self.target_scaling
         assert scaling is not None
-        given, wanted = source.train.inputs.shape[1:], scaling.mean.shape
+        inputs = source.inputs if isinstance(source, Whole) else source.train.inputs
+        given, wanted = inputs.shape[1:], scaling.mean.shape
         try:
             fits = np.broadcast_shapes(given, wanted) == given
         except ValueError:
@@ -173,11 +183,12 @@ class Meaning:
                 f"`data` must have examples of a shape that {wanted} broadcasts to, as the means of the training's "
                 f"features do, but {source.name} has {given}."
             )
-        train, test = (
-            Split(scaling.apply(part.inputs), of_targets.apply(part.targets) if of_targets else part.targets)
-            for part in (source.train, source.test)
+        return source.mapped(
+            scaling.apply,
+            of_targets.apply if of_targets else None,
+            input_scaling=scaling,
+            target_scaling=of_targets,
         )
-        return replace(source, train=train, test=test, input_scaling=scaling, target_scaling=of_targets)
 
 
 def _names(told: Any) -> tuple[str, ...]:
@@ -198,7 +209,3 @@ def _scaling(told: Any) -> Scaling | None:
     if mean.shape != std.shape or not bool((std > 0).all()):
         raise ValueError("mean and deviation")
     return Scaling(mean.numpy(), std.numpy())
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join([repr(name[:LONGEST]) for name in names[:LISTED]] + ["..."] * (len(names) > LISTED))

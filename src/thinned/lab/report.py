@@ -219,12 +219,32 @@ def prediction(about: Mapping[str, Any]) -> str:
             page.heading("Result", 2),
             "" if about["drops"] else still,
             page.table(["measure", "value"], tables.measures(about)),
-            *(_sureness(about) if about["task"] == "classification" else []),
+            *_spread(about),
+            *(_sureness(about) if "reliability" in about else []),
             page.heading("Settings", 2),
             page.entries({**_settings_of_training(about["settings"]), **_texts(about["environment"])}),
             page.paragraph("All other settings are the default.", "note"),
         ],
     )
+
+
+def _spread(about: Mapping[str, Any]) -> list[str]:
+    """What is predicted, and how sure is the network?"""
+    drawn = {}
+    for name, heading in tables.QUANTILES.items():
+        if name in about:
+            points = [(100 * part["share"], part["value"]) for part in about[name]]
+            unit = ", nats" if heading == "entropy" else ""
+            caption = f"{heading.capitalize()} that a share of the examples does not exceed."
+            drawn[caption] = figures.lines({"this network": [points]}, "examples, %", f"{heading}{unit}")
+    classes = "predicted_classes" in about
+    return [
+        page.paragraph("Entropy and mutual information are in nats.", "note") if classes else "",
+        page.heading("What is predicted?", 2),
+        page.table(tables.PREDICTED, tables.predicted(about)) if classes else "",
+        page.drawings(drawn, "spread"),
+        page.table(*tables.quantiles(about)),
+    ]
 
 
 def _sureness(about: Mapping[str, Any]) -> list[str]:
@@ -239,7 +259,6 @@ def _sureness(about: Mapping[str, Any]) -> list[str]:
         ),
     }
     return [
-        page.paragraph("Entropy and mutual information are in nats.", "note"),
         page.heading("Is it rightly sure?", 2),
         page.drawings(drawn, "figure"),
         page.heading("Reliability", 3),

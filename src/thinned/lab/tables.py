@@ -11,6 +11,13 @@ from thinned.lab.summary import Row, Summary
 NONE = "-"  # where nothing was measured
 RELIABILITY = ("confidence", "examples", "mean confidence", "accuracy")
 REJECTION = ("rejected", "examples left", "accuracy")
+PREDICTED = ("predicted", "examples", "share", "mean entropy")
+MOST_CLASSES = 20  # of a table
+QUANTILES = {  # what is told of the spread of a prediction, and its heading
+    "entropy_quantiles": "entropy",
+    "prediction_quantiles": "mean",
+    "standard_deviation_quantiles": "standard deviation",
+}
 
 
 def headings(summary: Summary) -> list[str]:
@@ -192,6 +199,55 @@ def measures(about: Mapping[str, Any]) -> list[list[str]]:
     """
     return [
         [name.replace("_", " "), number_text(value, 4)] for name, value in about.items() if isinstance(value, float)
+    ]
+
+
+def predicted(about: Mapping[str, Any]) -> list[list[str]]:
+    """Return the table of predicted classes, the most frequent first; of more than 20 the rest in one row.
+
+    Args:
+        about: as `thinned.lab.predict.Predicted` has it for classes.
+
+    Returns:
+        One text for each of `PREDICTED`, in each row.
+
+    Examples:
+        >>> found = [{"number": 1, "count": 3, "mean_entropy": 0.25}, {"number": 0, "count": 1, "mean_entropy": 0.5}]
+        >>> predicted({"data": {"examples": 4, "class_names": ["no", "yes"]}, "predicted_classes": found})
+        [['yes', '3', '75.0 %', '0.2500'], ['no', '1', '25.0 %', '0.5000']]
+    """
+    classes, examples = about["predicted_classes"], about["data"]["examples"]
+    names = about["data"].get("class_names")
+    counted = [
+        (names[part["number"]] if names else str(part["number"]), part["count"], f"{part['mean_entropy']:.4f}")
+        for part in classes[:MOST_CLASSES]
+    ]
+    if rest := classes[MOST_CLASSES:]:
+        count = sum(part["count"] for part in rest)
+        entropy = sum(part["count"] * part["mean_entropy"] for part in rest) / count
+        counted.append((f"{len(rest)} others", count, f"{entropy:.4f}"))
+    return [[name, f"{count:,}", f"{100 * count / examples:.1f} %", entropy] for name, count, entropy in counted]
+
+
+def quantiles(about: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return the table of what shares of the examples do not exceed.
+
+    Args:
+        about: as `thinned.lab.predict.Predicted` has it.
+
+    Returns:
+        Its headings, and one text for each of them in each row.
+
+    Examples:
+        >>> quantiles({"entropy_quantiles": [{"share": 0.0, "value": 0.25}, {"share": 1.0, "value": 0.5}]})
+        (['examples', 'entropy'], [['least', '0.25'], ['all', '0.5']])
+    """
+    told = {heading: about[name] for name, heading in QUANTILES.items() if name in about}
+    shares = [part["share"] for part in next(iter(told.values()))]
+    ends = {0.0: "least", 1.0: "all"}
+    return ["examples", *told], [
+        [ends.get(share, f"{100 * share:.0f} %"), *(f"{parts[i]['value']:.4g}" for parts in told.values())]
+        for i, share in enumerate(shares)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Whether a network knows what it does not know: calibration, and what rejecting the doubtful examples is worth."""
+"""How sure a network is, and whether it knows what it does not know: calibration, and rejecting doubtful examples."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from torch import Tensor
 
 BINS = 15
 ROUNDING = 1e-9  # 0.55 of 20 are 11, and 0.29 of 100 are 29
+QUANTILES = 10
 SHARES = tuple(i / 20 for i in range(20))
 
 
@@ -44,6 +45,76 @@ class Kept:
     rejected: float
     count: int
     accuracy: float
+
+
+@dataclass(frozen=True)
+class Class:
+    """Examples for which one class was predicted.
+
+    Attributes:
+        number: of the class.
+        count: how many examples.
+        mean_entropy: of their predictions, in nats.
+    """
+
+    number: int
+    count: int
+    mean_entropy: float
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """A number that a share of the examples does not exceed.
+
+    Attributes:
+        share: of the examples.
+        value: the number.
+    """
+
+    share: float
+    value: float
+
+
+def predicted(classes: Tensor, entropy: Tensor) -> tuple[Class, ...]:
+    """Count the examples of each predicted class.
+
+    Args:
+        classes: int64, shape (examples,).
+        entropy: of the same shape.
+
+    Returns:
+        The classes that were predicted, those of the most examples first.
+
+    Examples:
+        >>> predicted(torch.tensor([2, 0, 2]), torch.tensor([0.25, 0.5, 0.75]))
+        (Class(number=2, count=2, mean_entropy=0.5), Class(number=0, count=1, mean_entropy=0.5))
+    """
+    counts = classes.bincount()
+    sums = classes.bincount(entropy.double())
+    most = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
+    return tuple(
+        Class(number, count, total / count)
+        for number, count, total in zip(most.tolist(), counts[most].tolist(), sums[most].tolist(), strict=True)
+    )
+
+
+def quantiles(values: Tensor, parts: int = QUANTILES) -> tuple[Quantile, ...]:
+    """Return the values that equal shares of the examples do not exceed, from the least value to the largest.
+
+    Args:
+        values: shape (examples,), at least one.
+        parts: how many shares.
+
+    Returns:
+        One more than `parts`; each is a value that occurs.
+
+    Examples:
+        >>> [part.value for part in quantiles(torch.tensor([3.0, 1.0, 2.0]), parts=2)]
+        [1.0, 2.0, 3.0]
+    """
+    ordered = values.double().sort().values
+    places = [max(0, math.ceil(len(values) * i / parts) - 1) for i in range(parts + 1)]
+    return tuple(Quantile(i / parts, value) for i, value in enumerate(ordered[torch.tensor(places)].tolist()))
 
 
 def reliability(confidence: Tensor, correct: Tensor, bins: int = BINS) -> tuple[Bin, ...]:
