@@ -267,7 +267,7 @@ def test_numbers_in_their_own_unit(tmp_path, standardised):
     by_hand = thinned.predict(model, torch.from_numpy(prepared.test.inputs), 50)
     np.testing.assert_allclose(found.mean, by_hand.mean[:, 0] * unit + shift, rtol=1e-6)
     np.testing.assert_allclose(found.variance, by_hand.variance[:, 0] * unit**2, rtol=1e-6)
-    assert found.about["root_mean_squared_error_without_dropout"] == pytest.approx(unit * done.test_error)
+    assert found.about["root_mean_squared_error_without_dropout"] == pytest.approx(done.test_error)
     error = np.sqrt(np.mean((found.mean - found.targets).numpy() ** 2))
     assert found.about["root_mean_squared_error"] == pytest.approx(error)
     assert next(found.rows()) == ["example", "row", "target", "mean", "variance"]
