@@ -15,6 +15,7 @@ from laboratory import Page, assert_alone, compared
 
 from thinned._errors import RangeError
 from thinned.lab import figures, records, report, tables
+from thinned.lab import page as page_
 from thinned.lab.costs import Cost
 from thinned.lab.recipe import Recipe
 from thinned.lab.records import Record
@@ -141,6 +142,12 @@ def test_settings_of_batchwise_are_told_where_it_was_compared():
     assert report._settings(config)["batchwise"].startswith("4 masks for a batch; kept units: a slice of neighbours, w")
     config["settings"]["compare"]["methods"] = ["torch"]
     assert "batchwise" not in report._settings(config)
+
+
+def test_names_of_methods_are_broken_between_their_parts():
+    text = page_.table(["method", "error"], [["spatial+step_block:0.1", "2"]])
+    assert ">spatial+<wbr>step_<wbr>block:<wbr>0.1</th>" in text
+    assert "&lt;b&gt;&amp;" in page_.table(["method"], [["<b>&"]])
 
 
 def test_report_can_be_made_again_to_the_byte():

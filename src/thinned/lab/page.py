@@ -1,6 +1,7 @@
 """Parts of a page: one HTML file that needs no network and no script. What is put into it as text is escaped here."""
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from string import Template
@@ -9,6 +10,7 @@ from typing import Any
 from thinned.lab import figures
 
 JOINED = "\N{NO-BREAK SPACE}"
+BREAKS, BREAK = re.compile("[:+_]"), r"\g<0><wbr>"  # where the name of a method is broken, rather than anywhere
 LETTERS = 10  # of a word that is not broken in a column
 SHORT = 14  # letters of a number, with its unit, that is never on two lines
 BOLD = 1.15  # width of a letter of a heading, where one of a cell has 1
@@ -185,12 +187,12 @@ def _width(heading: str, cells: Sequence[str], kind: str) -> int:
     words = [math.ceil(BOLD * len(word)) for word in heading.split()]
     if kind == "number":
         return max([*words, *map(len, cells)])
-    words += [len(word) for text in cells for word in text.replace("-", "- ").split()]
+    words += [len(word) for text in cells for word in BREAKS.sub(r"\g<0> ", text.replace("-", "- ")).split()]
     return min(max(words), LETTERS)
 
 
 def _cells(headings: Sequence[str], kinds: Sequence[str], row: Sequence[str]) -> Iterator[str]:
-    yield f'<th scope="row" class="word">{_text(row[0])}</th>'
+    yield f'<th scope="row" class="word">{BREAKS.sub(BREAK, _text(row[0]))}</th>'
     for label, kind, text in zip(headings[1:], kinds[1:], row[1:], strict=True):
         told = text.replace(" ", JOINED) if kind == "number" and len(text) <= SHORT else text
         yield f'<td class="{kind}" data-label="{_text(label)}">{_text(told)}</td>'
