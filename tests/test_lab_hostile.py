@@ -99,7 +99,7 @@ LIES = {
     "settings of another kind": (put("config", 3), UNFIT),
     "an unknown network": (
         put("config", "model", "kind", "oracle"),
-        f"{BUILD} `model.kind` must be one of mlp, convnet, sparse, transformer, lstm, but got kind='oracle'.",
+        f"{BUILD} `model.kind` must be one of mlp, convnet, vit, sparse, transformer, lstm, but got kind='oracle'.",
     ),
     "a layer of 10**12": (
         put("config", "model", "hidden", [10**12]),
@@ -537,7 +537,7 @@ def test_settings_of_another_network(tmp_path):
         (
             [17],
             DataError,
-            r"checkpoints must hold the weights .* 1\.weight is float32 of shape \(16, 16\), not float32 of",
+            r"config\.json must have model\.hidden = \[16\], as the run began with, but has \[17\]; put it",
         ),
         ([2**24, 2**24], RangeError, r"^The network and its gradients must fit into the memory of this machine, "),
     ):
@@ -545,6 +545,15 @@ def test_settings_of_another_network(tmp_path):
         (folder / "config.json").write_text(json.dumps(told), encoding="utf-8")
         with pytest.raises(error, match=message):
             run.resume(folder, data=DATA)
+    told["settings"]["model"]["hidden"] = [17]
+    (folder / "config.json").write_text(json.dumps(told), encoding="utf-8")
+    for path in (folder / "checkpoints").iterdir():  # and so does the checkpoint say
+        state = torch.load(path, weights_only=True)
+        state["config"]["model"]["hidden"] = [17]
+        torch.save(state, path)
+    message = r"checkpoints must hold the weights .* 1\.weight is float32 of shape \(16, 16\), not float32 of"
+    with pytest.raises(DataError, match=message):
+        run.resume(folder, data=DATA)
 
 
 def test_a_network_that_is_too_large_is_told_before_there_is_a_folder(tmp_path):
