@@ -256,17 +256,6 @@ class Config:
         """
         return toml(self.tables())
 
-    def with_seed(self, seed: int) -> "Config":
-        """Return the same settings with another seed.
-
-        Args:
-            seed: 64 bits.
-
-        Returns:
-            New settings.
-        """
-        return replace(self, run=replace(self.run, seed=seed))
-
 
 def read(path: Path | None, flags: Mapping[str, Any] | None = None) -> Config:
     """Read a file of settings, and let flags override it.
