@@ -1,10 +1,11 @@
-// The extension module: addresses and numbers in, nothing out. Checking the arguments is the caller's part.
+// The extension module: addresses and numbers in, at most numbers out. Checking the arguments is the caller's part.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include "dropout.hpp"
 #include "gaussian.hpp"
+#include "keys.hpp"
 #include "memory.hpp"
 #include "replacement.hpp"
 #include "submatrix.hpp"
@@ -159,6 +160,7 @@ NB_MODULE(_cpu, m) {
   m.def("dropout_each", &each);
   m.def("gaussian", &noisy);
   m.def("available_paths", &paths);
+  m.def("site_seeds", &site_seeds);
   bind_submatrix(m);
   bind_replacement(m);
 }

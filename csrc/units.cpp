@@ -10,23 +10,6 @@ namespace {
 
 constexpr int64_t kTile = 256;  // elements of a tile at 32 bits
 
-// The four words of one counter; `s` holds what all counters with its upper half share.
-inline void words_of(uint32_t low, const Shared& s, uint32_t* w) {
-  uint64_t p0 = kMultiply0 * low;
-  uint32_t c2 = high32(p0) ^ s.x1, c3 = low32(p0);
-  uint64_t p1 = kMultiply1 * c2;
-  uint32_t c0 = high32(p1) ^ s.x2, c1 = low32(p1);
-  c2 = c3 ^ s.y2;
-  p0 = kMultiply0 * c0, p1 = kMultiply1 * c2;
-  c0 = high32(p1) ^ c1 ^ s.key0[2], c1 = low32(p1), c2 = high32(p0) ^ s.x3, c3 = low32(p0);
-  for (int r = 3; r < kRounds; ++r) {
-    p0 = kMultiply0 * c0, p1 = kMultiply1 * c2;
-    c0 = high32(p1) ^ c1 ^ s.key0[r], c1 = low32(p1);
-    c2 = high32(p0) ^ c3 ^ s.key1[r], c3 = low32(p0);
-  }
-  w[0] = c0, w[1] = c1, w[2] = c2, w[3] = c3;
-}
-
 // The words of elements [first, last), at 32 bits.
 void words(uint64_t seed, uint64_t stream, int64_t first, int64_t last, uint32_t* out) {
   for (int64_t tile = first / kTile; tile * kTile < last; ++tile) {

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
@@ -20,6 +23,7 @@ from thinned.masks import Mask, Window
 
 pytestmark = pytest.mark.device
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "mask-law-v1.json").read_text())["keys"]
+WORDS64 = st.integers(0, 2**64 - 1)
 
 
 class Twice(nn.Module):
@@ -58,6 +62,13 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
 def test_vectors(case: dict[str, Any]) -> None:
     assert keys.site_seed(int(case["seed"]), int(case["step"]), case["path"]) == int(case["site_seed"])
     assert case["call"] * keys.DRAWS + case["draw"] == int(case["site_stream"])
+
+
+@given(WORDS64, st.lists(WORDS64, min_size=1, max_size=5), st.text(max_size=20))
+def test_one_step_and_many_at_once(seed: int, steps: list[int], path: str) -> None:
+    """C++ does the former, NumPy the latter."""
+    many = keys.step_seeds(seed, np.array(steps, np.uint64), path)
+    assert many.tolist() == [keys.site_seed(seed, step, path) for step in steps]
 
 
 def test_a_site_uses_its_path_its_call_and_nothing_else() -> None:

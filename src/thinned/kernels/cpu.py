@@ -370,6 +370,24 @@ def units(n: int, k: int, groups: int, seed: int, stream: int, slices: bool = Fa
     return kept
 
 
+def site_seeds(seed: int, step: int, sites: Sequence[int]) -> list[int]:
+    """Return the seeds that a key gives to sites.
+
+    Args:
+        seed: unsigned 64-bit integer, of the run.
+        step: unsigned 64-bit integer.
+        sites: unsigned 64-bit integers, one for each site.
+
+    Returns:
+        An unsigned 64-bit integer for each site.
+
+    Examples:
+        >>> site_seeds(0, 0, [0]) == [0x0D893F645F6FB709]
+        True
+    """
+    return _cpu.site_seeds(seed, step, sites)
+
+
 def dropout_each(
     input: Tensor,  # (count, ...), contiguous
     output: Tensor,  # same shape and dtype, contiguous; may be `input` itself
