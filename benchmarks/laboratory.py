@@ -20,7 +20,7 @@ from thinned.lab.examples import Examples
 from thinned.lab.recipe import Recipe
 from thinned.lab.train import Trainer
 
-SIZES, BATCH, STEPS, TURNS = (784, 800, 800, 10), 100, 60, 31
+SIZES, BATCH, STEPS, TURNS = (784, 800, 800, 10), 100, 20, 93
 LR, MOMENTUM = 0.03, 0.9
 BAR = 1.05
 RESULTS = Path(__file__).parent / "results" / "laboratory.csv"
