@@ -18,7 +18,7 @@ import thinned
 from thinned import optim
 from thinned.lab import costs, methods
 from thinned.lab.examples import Examples
-from thinned.lab.models import ModelSettings
+from thinned.lab.network import ModelSettings
 from thinned.lab.recipe import Recipe
 from thinned.lab.train import Trainer
 

@@ -10,11 +10,12 @@ from torch import nn
 
 import thinned
 from thinned._errors import KindError, RangeError
-from thinned.lab import machine, models
+from thinned.lab import machine, models, network
 from thinned.lab.dropouts import KINDS, DropoutSettings
 from thinned.lab.examples import Bags, Examples, Shape, parts
 from thinned.lab.initialise import initialise
-from thinned.lab.models import ModelSettings, build
+from thinned.lab.models import build
+from thinned.lab.network import ModelSettings
 from thinned.lab.recipe import Recipe
 from thinned.lab.text import Block, ZoneoutLSTM
 from thinned.lab.train import Trainer, measure
@@ -227,10 +228,10 @@ def test_initialisation_leaves_torchs_alone():
     assert not table.weight.any()
 
 
-@pytest.mark.parametrize("name", models.ACTIVATIONS)
+@pytest.mark.parametrize("name", network.ACTIVATIONS)
 def test_activations(name):
     model = build(ModelSettings(hidden=(4,), activation=name, initialisation="glorot"), DropoutSettings(), FEATURES)
-    assert type(model[2]) is models.ACTIVATIONS[name]
+    assert type(model[2]) is network.ACTIVATIONS[name]
     assert model(torch.ones(2, 6)).isfinite().all()
 
 
@@ -313,8 +314,14 @@ def test_what_does_not_go_together(model, dropped, shape, error, message):
         ({"kind": "transformer", "heads": 3}, r"^A transformer must have a `width` that its `heads` divide"),
         (
             {"kind": "vit", "hidden": (8,)},
-            r"^A vit must have a `width` that its `heads` divide, and no `hidden` layers",
+            r"^`hidden` must be left out except for mlp, convnet, sparse, lstm, but got hidden=\[8\] for kind='vit'\.$",
         ),
+        (
+            {"kind": "transformer", "norm": "batch"},
+            r"^`norm` must be left out except for mlp, convnet, sparse, but got norm=batch for kind='transformer'\.$",
+        ),
+        ({"kind": "lstm", "activation": "tanh"}, r"^`activation` must be left out except for .* for kind='lstm'\.$"),
+        ({"channels": (8,)}, r"^`channels` must be left out except for convnet, but got channels=\[8\] for kind='mlp'"),
         ({"kind": "vit", "patch": 0}, r"^`patch` must be at least 1, but got patch=0\.$"),
         ({"width": 2**25}, r"^`width` must be at most 16777216 units a layer, but got width=33554432\.$"),
         ({"kind": "lstm", "hidden": ()}, r"^`hidden` must be at least one width for an LSTM, but got hidden=\[\]\.$"),
@@ -324,6 +331,10 @@ def test_what_does_not_go_together(model, dropped, shape, error, message):
 def test_wrong_models(change, message):
     with pytest.raises(RangeError, match=message):
         ModelSettings(**change)
+
+
+def test_each_network_says_what_it_takes():
+    assert list(network.TAKEN) == list(network.HIDDEN) == list(models.MAKERS)
 
 
 def test_bags_are_picked_as_lists_would_be():

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from thinned import nn as thinned_nn
 from thinned.lab import dropouts
 from thinned.lab.dropouts import ELEMENTS, LAYER, STEPS, DropoutSettings
+from thinned.lab.network import ACTIVATIONS, ModelSettings
 
 FACTOR = 4  # of the width, for the hidden layer of a block's perceptron
 
@@ -62,16 +63,11 @@ class Block(nn.Module):
         return x + self.paths[1](self.drops[1](y))  # type: ignore[no-any-return]
 
 
-def build(
-    width: int, layers: int, heads: int, activation: Callable[[], nn.Module], dropped: DropoutSettings, examples: int
-) -> list[Block]:
+def build(settings: ModelSettings, dropped: DropoutSettings, examples: int) -> list[Block]:
     """Build the blocks of a transformer.
 
     Args:
-        width: features.
-        layers: how many blocks.
-        heads: of the attention.
-        activation: of the perceptrons.
+        settings: of the transformer.
         dropped: what is dropped; paths the more often the later they are.
         examples: number of training examples.
 
@@ -82,20 +78,20 @@ def build(
         RangeError, KindError: a dropout that does not fit.
 
     Examples:
-        >>> made = build(8, 2, 2, nn.ReLU, DropoutSettings(path_p=0.2), 100)
+        >>> made = build(ModelSettings("transformer"), DropoutSettings(path_p=0.2), 100)
         >>> [block.paths[0].p for block in made]
         [0.1, 0.2]
     """
     return [
         Block(
-            width,
-            heads,
-            activation,
+            settings.width,
+            settings.heads,
+            ACTIVATIONS[settings.activation],
             dropped.attention_p,
-            dropped.path_p * place / layers,
-            *_branch(site, width, dropped, examples),
+            dropped.path_p * place / settings.layers,
+            *_branch(site, settings.width, dropped, examples),
         )
-        for place, site in enumerate(dropped.hidden(layers), 1)
+        for place, site in enumerate(dropped.hidden(settings.layers), 1)
     ]
 
 

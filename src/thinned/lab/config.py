@@ -13,7 +13,7 @@ from thinned._errors import KindError, RangeError
 from thinned.data import NAMES, Dataset, Layout, Whole, check_name, read_whole
 from thinned.lab import examples
 from thinned.lab.dropouts import DropoutSettings
-from thinned.lab.models import ModelSettings
+from thinned.lab.network import ModelSettings
 from thinned.lab.precision import PRECISIONS
 from thinned.lab.recipe import Penalties, Recipe
 from thinned.lab.values import parsed, parsed_text, plain, toml, typed

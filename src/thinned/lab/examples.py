@@ -355,7 +355,7 @@ def parts(source: Dataset, validation: float, kind: str = "mlp", steps: int = 64
     Args:
         source: the data set.
         validation: share of the training examples that is put aside; 0 for none.
-        kind: of the network, as in `thinned.lab.models.ModelSettings`.
+        kind: of the network, as in `thinned.lab.network.ModelSettings`.
         steps: of text: words of one example.
         crop: of images: side of the window that the network sees; 0 for whole images.
 

@@ -21,6 +21,7 @@ from thinned.lab.checkpoint import BEST, Checkpoints, read, unpacked
 from thinned.lab.config import Config
 from thinned.lab.distributed import Job, PeerError
 from thinned.lab.examples import SPLIT_SEED, Examples, Parts, augmentation, order
+from thinned.lab.network import ACTIVATIONS
 from thinned.lab.records import Record
 from thinned.lab.train import Measured, Trainer, load_weights, measure
 
@@ -259,7 +260,7 @@ class Loop:
         every = self._config.run.monitors
         seen = None
         if self._journal and every and trainer.epochs_done % every == 0:
-            kinds = [type(models.ACTIVATIONS[self._config.model.activation]())]
+            kinds = [type(ACTIVATIONS[self._config.model.activation]())]
             seen = asdict(monitors.look(trainer.model, kinds, self._validation if validation else self._fit))
         record = self._record(
             trainer.epochs_done,

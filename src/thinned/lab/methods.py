@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from thinned._errors import RangeError
 from thinned.lab.dropouts import BAGS, KINDS, PATCHES, TABLE, WORDS, DropoutSettings
-from thinned.lab.models import ModelSettings
+from thinned.lab.network import ModelSettings
 
 SENTENCES = {
     "none": "The same network without dropout.",

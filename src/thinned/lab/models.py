@@ -1,8 +1,7 @@
 """The networks that the laboratory trains: one builder for all."""
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,127 +9,16 @@ import torch
 from torch import nn
 
 import thinned
-from thinned import _check
 from thinned._errors import RangeError
 from thinned.lab import dropouts, text, vision
 from thinned.lab.dropouts import BAGS, ELEMENTS, LAYER, MAPS, DropoutSettings
 from thinned.lab.examples import Bags, Shape
-from thinned.lab.initialise import INITIALISATIONS, SPREAD, initialise
+from thinned.lab.initialise import initialise
+from thinned.lab.network import ACTIVATIONS, ModelSettings
 
-
-class Linear(nn.Identity):
-    """No activation: a class of its own, so that monitors find its outputs."""
-
-
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "selu": nn.SELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "linear": Linear,
-}
-HIDDEN = {  # by default
-    "mlp": (1024, 1024),
-    "convnet": (128,),
-    "vit": (),
-    "sparse": (),
-    "transformer": (),
-    "lstm": (128,),
-}
-TRANSFORMERS = ("vit", "transformer")
 TEXT = ("lstm", "transformer")  # what predicts the next word; the others have no use for ids
-NORMS = ("none", "batch")
-WIDEST = 2**24  # units of one layer
-DEEPEST = 1000  # layers
 KERNEL = 3  # side of a convolution's kernel
 SPARSE_STD = 0.01  # of the first weights of sparse features; the sum of a few is still small
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """What network is trained.
-
-    Attributes:
-        kind: ``"mlp"``, ``"convnet"``, ``"vit"`` (a transformer on patches of images), ``"sparse"`` (logistic
-            regression on sparse ids, or an embedding bag below hidden layers), ``"transformer"`` or ``"lstm"`` (both
-            predict the next character or word).
-        hidden: widths of the hidden layers; of a convnet those after the convolutions, of an LSTM those of its layers;
-            None for what `HIDDEN` has for the kind. Transformers have `layers` of `width` instead.
-        channels: of a convnet's convolutions, each 3 x 3, with a pooling by 2 behind it.
-        width: features of a word's embedding, and of transformers throughout.
-        layers: blocks of transformers.
-        heads: of the attention of transformers; they divide `width`.
-        patch: of a vit: side of a patch in pixels; it divides the sides of the images.
-        activation: a name in `ACTIVATIONS`.
-        initialisation: of the weights: as ``"torch"`` makes them, or ``"glorot"``, ``"he"``, ``"orthogonal"``,
-            ``"uniform"``, ``"normal"`` or ``"zero"``; with all of these biases start at zero.
-        init_scale: half the width of ``"uniform"``, standard deviation of ``"normal"``; None for 0.05 and 0.01.
-        norm: ``"batch"`` for batch normalisation before each activation, or ``"none"``.
-
-    Raises:
-        RangeError, KindError: an unknown name, a width that no machine has.
-
-    Examples:
-        >>> ModelSettings(kind="convnet").hidden
-        (128,)
-    """
-
-    kind: str = "mlp"
-    hidden: tuple[int, ...] | None = None
-    channels: tuple[int, ...] = (32, 64)
-    width: int = 64
-    layers: int = 2
-    heads: int = 4
-    patch: int = 4
-    activation: str = "relu"
-    initialisation: str = "torch"
-    init_scale: float | None = None
-    norm: str = "none"
-
-    def __post_init__(self) -> None:
-        choices: dict[str, Collection[str]] = {
-            "kind": HIDDEN,
-            "activation": ACTIVATIONS,
-            "initialisation": INITIALISATIONS,
-            "norm": NORMS,
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise RangeError(
-                    f"`model.{name}` must be one of {', '.join(known)}, but got {name}={getattr(self, name)!r}."
-                )
-        if self.hidden is None:
-            object.__setattr__(self, "hidden", HIDDEN[self.kind])
-        alone = {name: (getattr(self, name),) for name in ("width", "layers", "heads", "patch")}
-        for name, widths in {"hidden": self.units, "channels": self.channels, **alone}.items():
-            for width in widths:
-                if _check.positive(width, name) > WIDEST:
-                    raise RangeError(f"`{name}` must be at most {WIDEST} units a layer, but got {name}={width}.")
-        for name, number in (("hidden", len(self.units)), ("channels", len(self.channels)), ("layers", self.layers)):
-            if number > DEEPEST:
-                raise RangeError(f"`{name}` must be at most {DEEPEST} layers, but got {number}.")
-        if self.kind in TRANSFORMERS and (self.width % self.heads or self.units):
-            raise RangeError(
-                f"A {self.kind} must have a `width` that its `heads` divide, and no `hidden` layers, but got "
-                f"width={self.width}, heads={self.heads}, hidden={list(self.units)}."
-            )
-        if self.kind == "lstm" and not self.units:
-            raise RangeError("`hidden` must be at least one width for an LSTM, but got hidden=[].")
-        if self.init_scale is not None:
-            if self.initialisation not in SPREAD:
-                raise RangeError(
-                    f"`init_scale` must be left out except for {' and '.join(SPREAD)}, but got {self.initialisation!r}."
-                )
-            _check.scale(self.init_scale, "init_scale")
-
-    @property
-    def units(self) -> tuple[int, ...]:
-        """Widths of the hidden layers."""
-        return self.hidden or ()
 
 
 def build(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> nn.Module:
@@ -157,17 +45,7 @@ def build(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> nn
         raise RangeError(f"`model.kind` must be {' or '.join(TEXT)} for a text, but got kind={settings.kind!r}.")
     if dropped.batchwise and settings.kind != "mlp":
         raise RangeError(f"`dropout.kind` must not be batchwise for a {settings.kind}: it is for chains of layers.")
-    makers = {"mlp": _mlp, "convnet": _convnet, "sparse": _sparse}
-    activation = ACTIVATIONS[settings.activation]
-    if settings.kind in makers:
-        model = makers[settings.kind](settings, dropped, shape)
-    elif settings.kind == "vit":
-        model = vision.build(
-            settings.patch, settings.width, settings.layers, settings.heads, activation, dropped, shape
-        )
-    else:
-        model = text.build(settings.kind, settings.units, settings.width, settings.layers, settings.heads, activation,
-                           dropped, shape)  # fmt: skip
+    model = MAKERS[settings.kind](settings, dropped, shape)
     initialise(model, settings.initialisation, settings.activation, settings.init_scale)
     return model
 
@@ -320,3 +198,13 @@ def _sparse(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> 
         made.hidden(before, [ELEMENTS])
         made.weighted(nn.Linear(before, width))
     return SparseNetwork(drop, math.prod(shape.inputs), widths[0], nn.Sequential(*made.layers))
+
+
+MAKERS: dict[str, Callable[[ModelSettings, DropoutSettings, Shape], nn.Module]] = {
+    "mlp": _mlp,
+    "convnet": _convnet,
+    "vit": vision.build,
+    "sparse": _sparse,
+    "transformer": text.transformer,
+    "lstm": text.lstm,
+}

@@ -7,7 +7,7 @@ from typing import Any
 from thinned.lab import figures, page, paired, tables
 from thinned.lab.config import Config
 from thinned.lab.loop import Outcome, divergence
-from thinned.lab.models import TRANSFORMERS
+from thinned.lab.network import TRANSFORMERS
 from thinned.lab.recipe import OPTIMIZERS, SCHEDULES
 from thinned.lab.records import Record
 from thinned.lab.runs import Run

@@ -12,6 +12,7 @@ from thinned.lab import blocks, dropouts
 from thinned.lab.blocks import Block
 from thinned.lab.dropouts import ELEMENTS, RECURRENT, STEPS, TABLE, WORDS, DropoutSettings
 from thinned.lab.examples import Shape
+from thinned.lab.network import ModelSettings
 
 
 class _Embedded(nn.Module):
@@ -141,25 +142,11 @@ class LSTMNetwork(nn.Module):
         return self.output(x)  # type: ignore[no-any-return]
 
 
-def build(
-    kind: str,
-    hidden: Sequence[int],
-    width: int,
-    layers: int,
-    heads: int,
-    activation: Callable[[], nn.Module],
-    dropped: DropoutSettings,
-    shape: Shape,
-) -> nn.Module:
-    """Build a network for text.
+def transformer(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> nn.Module:
+    """Build a transformer for text.
 
     Args:
-        kind: ``"transformer"`` or ``"lstm"``.
-        hidden: widths of the LSTM's layers.
-        width: features of a word, and of the transformer.
-        layers: blocks of the transformer.
-        heads: of its attention.
-        activation: of its perceptrons.
+        settings: of the network.
         dropped: what is dropped.
         shape: of the data: the steps of an example, and as many outputs as there are words.
 
@@ -169,21 +156,43 @@ def build(
     Raises:
         RangeError, KindError: a dropout that does not fit, or data that are no text.
     """
-    if not shape.text:
-        raise RangeError(f"The model {kind} must have text, but got examples of shape {shape.inputs} that are none.")
-    words = _Embedded(shape.outputs, width, dropped, shape.examples)
-    if kind == "transformer":
-        made = blocks.build(width, layers, heads, activation, dropped, shape.examples)
-        return Transformer(words, shape.inputs[0], width, made, shape.outputs)
-    sites = dropped.hidden(len(hidden))
-    recurrent, drops, inputs = [], [], width
-    for (name, p), units in zip(sites, hidden, strict=True):
+    words = _embedded(settings, dropped, shape)
+    made = blocks.build(settings, dropped, shape.examples)
+    return Transformer(words, shape.inputs[0], settings.width, made, shape.outputs)
+
+
+def lstm(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> nn.Module:
+    """Build an LSTM for text.
+
+    Args:
+        settings: of the network.
+        dropped: what is dropped.
+        shape: as for `transformer`.
+
+    Returns:
+        The network.
+
+    Raises:
+        RangeError, KindError: as for `transformer`.
+    """
+    words = _embedded(settings, dropped, shape)
+    sites = dropped.hidden(len(settings.units))
+    recurrent, drops, inputs = [], [], settings.width
+    for (name, p), units in zip(sites, settings.units, strict=True):
         recurrent.append(_recurrent(inputs, units, name, p, dropped, shape.examples))
         outside = dropouts.known(name, "kind").takes != RECURRENT
         drop = _made(name, p, units, shape.examples, dropped.options) if outside else nn.Identity()
         drops.append(drop)
         inputs = units
     return LSTMNetwork(words, recurrent, drops, nn.Linear(inputs, shape.outputs))
+
+
+def _embedded(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> _Embedded:
+    if not shape.text:
+        raise RangeError(
+            f"The model {settings.kind} must have text, but got examples of shape {shape.inputs} that are none."
+        )
+    return _Embedded(shape.outputs, settings.width, dropped, shape.examples)
 
 
 def _made(name: str, p: float, features: int, examples: int, options: dict[str, Any]) -> nn.Module:

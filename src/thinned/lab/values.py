@@ -67,7 +67,7 @@ def typed(
         RangeError, KindError: a value of another type.
 
     Examples:
-        >>> from thinned.lab.models import ModelSettings
+        >>> from thinned.lab.network import ModelSettings
         >>> typed(ModelSettings, "model", {"hidden": [16, 8]})
         {'hidden': (16, 8)}
     """

@@ -1,6 +1,6 @@
 """A small vision transformer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -9,6 +9,7 @@ from thinned.lab import blocks, dropouts
 from thinned.lab.blocks import Block
 from thinned.lab.dropouts import ELEMENTS, MAPS, PATCHES, DropoutSettings
 from thinned.lab.examples import Shape
+from thinned.lab.network import ModelSettings
 
 PLACES_STD = 0.02  # of the first values of what tells places apart: small beside what is seen there
 
@@ -57,23 +58,11 @@ class VisionTransformer(nn.Module):
         return self.output(self.norm(x).mean(1))  # type: ignore[no-any-return]
 
 
-def build(
-    patch: int,
-    width: int,
-    layers: int,
-    heads: int,
-    activation: Callable[[], nn.Module],
-    dropped: DropoutSettings,
-    shape: Shape,
-) -> nn.Module:
+def build(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> nn.Module:
     """Build a vision transformer.
 
     Args:
-        patch: side of a patch in pixels.
-        width: features.
-        layers: blocks.
-        heads: of the attention.
-        activation: of the perceptrons.
+        settings: of the network.
         dropped: what is dropped.
         shape: of the data.
 
@@ -85,13 +74,14 @@ def build(
 
     Examples:
         >>> import torch
-        >>> made = build(4, 16, 1, 2, nn.GELU, DropoutSettings(input_kind="patch", input_p=0.5), Shape((1, 8, 8), 3))
+        >>> dropped = DropoutSettings(input_kind="patch", input_p=0.5)
+        >>> made = build(ModelSettings("vit"), dropped, Shape((1, 8, 8), 3))
         >>> made(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 3])
     """
     if len(shape.inputs) != 3:
         raise RangeError(f"A vit must have images, but got examples of shape {shape.inputs}.")
-    channels, height, across = shape.inputs
+    (channels, height, across), patch = shape.inputs, settings.patch
     if height % patch or across % patch:
         raise RangeError(
             f"`patch` must divide the sides of the images, but got patch={patch} for {height} x {across} pixels."
@@ -103,9 +93,9 @@ def build(
     of_patches = dropouts.known(name, "input_kind").takes == PATCHES
     return VisionTransformer(
         nn.Identity() if of_patches else drop,
-        nn.Conv2d(channels, width, patch, stride=patch),
+        nn.Conv2d(channels, settings.width, patch, stride=patch),
         (height // patch) * (across // patch),
         drop if of_patches else nn.Identity(),
-        blocks.build(width, layers, heads, activation, dropped, shape.examples),
+        blocks.build(settings, dropped, shape.examples),
         shape.outputs,
     )

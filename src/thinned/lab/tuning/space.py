@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from thinned._errors import RangeError, ThinnedError
 from thinned.lab.config import Config
-from thinned.lab.models import TRANSFORMERS, ModelSettings
+from thinned.lab.network import TRANSFORMERS, ModelSettings
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
