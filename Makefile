@@ -4,6 +4,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # The editable install knows files by name: a folder changes when a file of Python comes or goes.
 FOLDERS := $(filter-out %__pycache__/,$(wildcard src/*/ src/thinned/*/))
+# Tests run in a process for each core, each of which computes with one thread: threads that wait for cores spin.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*) $(FOLDERS)
 
 .PHONY: compare test test-browser test-gpu lint bench bench-gpu evidence install docs sanitize clean
@@ -12,10 +14,10 @@ compare: .venv/installed  ## train without dropout, with torch's and with ours o
 	$(BIN)/thinned compare
 
 test: .venv/developer  ## all tests, doctests included
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-browser: .venv/browser  ## the pages of the laboratory in a real Chromium, which must be installed
-	$(BIN)/python -m pytest tests/test_browser.py -m browser
+	$(PYTEST) tests/test_browser.py -m browser
 
 lint: .venv/developer
 	$(BIN)/ruff check .
