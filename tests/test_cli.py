@@ -193,8 +193,22 @@ def test_defaults_agree_with_those_of_python(monkeypatch):
         (["--input-p", "-1"], "`input_p` must be in [0, 1], but got input_p=-1.0."),
         (
             ["--methods", "none,foo"],
-            "sparse_replacement, sparse_item_replacement, but got 'foo'.",
+            "sparse_replacement, sparse_item_replacement, standard, but got 'foo'.",
         ),
+        (["--methods", ""], "`methods` must be at least one, or left out, but got methods=''."),
+        (
+            ["--methods", "none,,torch"],
+            "`methods` must have a value between two commas, but got methods='none,,torch'.",
+        ),
+        (
+            ["--methods", "none:0.1+0.2+0.3"],
+            "`methods` must give no rate to none, which has none, but got 'none:0.1+0.2+0.3'.",
+        ),
+        (
+            ["--methods", "thinned:0.1+0.2+0.3"],
+            "The method thinned:0.1+0.2+0.3 must fit the network, but: `p` must be one for all hidden layers or ",
+        ),
+        (["--resume", "x", "--out", "runs"], "--resume takes the settings that the comparison was started with;"),
         (["--methods", "none,none"], "`methods` must be at least one, none twice, but got methods='none,none'."),
         (["--hidden", "16,x"], "`model.hidden` must be an integer, but got model.hidden='x'."),
         (["--hidden", "0"], "`hidden` must be at least 1, but got hidden=0."),
@@ -290,7 +304,7 @@ def test_ctrl_c_keeps_what_is_done(compare, monkeypatch, tmp_path):
     assert result.exit_code == 130
     told = result.stdout.splitlines()
     assert any(line.startswith(" thinned ") for line in told)
-    assert "Stopped early, after epoch 1 of 1; the table holds what was done by then." in told
+    assert "Stopped early, after 1 whole seed; the table holds what was done by then." in told
     run = tmp_path / "runs" / "x"
     assert told[-1] == f"Report: {run / 'report.html'}"
     assert len((run / "records.jsonl").read_text(encoding="utf-8").splitlines()) == 5

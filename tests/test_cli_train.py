@@ -94,6 +94,7 @@ def test_ctrl_c_and_resume(train, tmp_path, monkeypatch):
             "`name` must be one of digits, artificial, mnist, fashion-mnist, cifar10, or",
         ),
         (["nothing.toml"], "nothing.toml must be a TOML file that can be read, but: No such file or directory."),
+        (["--resume", "runs/x", "--out", "runs"], "--resume takes the settings that the run was started with"),
         (["--resume", "runs/x", "--lr", "1"], "--resume takes the settings that the run was started with; leave all"),
         (["--resume", "/nowhere"], "/nowhere must be the folder of a run, but its config.json: No such file or direc"),
         (["--lr", "1e30", "--clip-norm", "0"], "The loss is no number any more in epoch 1. Start a new run with a low"),

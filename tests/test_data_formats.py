@@ -509,6 +509,7 @@ TABLES = {
     ),
     "open quote": ('1,2\n"3,4\n' + "5,6\n" * 50_000, {}, r"must be a table, but: .*; check its quotes"),
     "names alone": ("a,b\n", {"header": True}, r"must hold at least one example below its names, but holds none"),
+    "nothing but names": ("a,b\n", {}, r"must hold at least one example below its names, but holds none"),
     "nothing": ("# a\n\n", {}, r"must hold at least one example, but holds none"),
     "one column": ("1\n2\n", {}, r"must have a column besides the target and those left out, but has none"),
     "no such column": (

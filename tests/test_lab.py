@@ -183,7 +183,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch, call, written, epoch, 
     assert (summary.epoch, summary.seeds) == (epoch, seeds)
     assert json.loads(Path(summary.folder, "summary.json").read_text(encoding="utf-8"))["interrupted"]
     page = Path(summary.folder, "report.html").read_text(encoding="utf-8")
-    assert f"Stopped early, after epoch {epoch} of 2" in page
+    assert f"Stopped early, after {'1 whole seed' if epoch == 2 else f'epoch {epoch} of 2'};" in page
     assert ("<svg" in page) == bool(seeds)
 
 
@@ -204,6 +204,20 @@ def test_divergence_is_told(tmp_path):
     assert lines(summary.folder)[-1]["train_loss"] is None
     page = Path(summary.folder, "report.html").read_text(encoding="utf-8")
     assert "The training of none diverged" in page
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_numbers_that_diverge_are_told(tmp_path, seeds):
+    inputs = np.random.default_rng(0).random((60, 4), np.float32)
+    data = Dataset("numbers", Split(inputs, 9 * inputs.sum(1)), Split(inputs, 9 * inputs.sum(1)), 0, task="regression")
+    wild = compared("none", "thinned", seeds=seeds, training={"epochs": 3, "lr": 1e20})
+    summary = compare.start(wild, tmp_path, data=data)
+    assert [row.diverged for row in summary.rows] == [True, True]
+    assert not math.isfinite(summary.rows[0].test_error)
+    assert (summary.rows[0].spread is None) == (seeds == 1)
+    assert summary.verdicts == ()
+    assert compare.resume(summary.folder, data=data).rows[0].diverged
+    assert "The training of none diverged" in Path(summary.folder, "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +250,24 @@ def test_divergence_is_told(tmp_path):
         (
             {"compare": {"named": {"few": {"q": 0.1}}}},
             RangeError,
-            r"^`compare\.named\.few\.q` is no setting; did you mean ",
+            r"^`compare\.named\.few\.q` is no setting; did you mean compare\.named\.few\.p\?$",
+        ),
+        (
+            {"compare": {"methods": ["none"], "named": {"few": {"kind": "x"}}}},
+            RangeError,
+            r"^`dropout\.kind` must be one of none, .*, but got kind='x'\.$",
+        ),
+        ({"compare": {"named": {" ": {}}}}, RangeError, r"^`named` must have names of its own, but got ' '\.$"),
+        ({"compare": {"named": {"none": {}}}}, RangeError, r"^`named` must have names of its own, but got 'none'\.$"),
+        (
+            {"compare": {"methods": ["none", "none+none"]}},
+            RangeError,
+            r"^`methods` must differ, but none and none\+none are the same\.$",
+        ),
+        (
+            {"compare": {"methods": ["thinned+thinned:0.2+0.2", "thinned:0.2"]}},
+            RangeError,
+            r"^`methods` must differ, but thinned\+thinned:0\.2\+0\.2 and thinned:0\.2 are the same\.$",
         ),
         ({"model": {"hidden": [16, 0]}}, RangeError, r"^`hidden` must be at least 1, but got hidden=0\.$"),
         (

@@ -105,6 +105,14 @@ def test_a_method_that_diverged_is_not_compared():
     assert summarise(compared(*names), done, costs={}, folder=Path("x")).verdicts == ()
 
 
+def test_a_method_whose_errors_are_no_numbers_is_not_compared():
+    names = ["none", "torch"]
+    done = [record(name, seed, 1, math.inf if name == "none" else 0.9) for name in names for seed in (0, 1)]
+    found = summarise(compared(*names), done, costs={}, folder=Path("x"), numbers=True)
+    assert [row.diverged for row in found.rows] == [True, False]
+    assert found.verdicts == ()
+
+
 def test_time_to_a_test_error():
     found = summary(target_error=0.1)
     taken = {row.method: row.to_target for row in found.rows}

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from thinned_cli.commands import INTERRUPTED, thinned
-from thinned_cli.train import KINDS, Sectioned, flags_of_settings, given
+from thinned_cli.train import KINDS, Sectioned, flags_of_settings, given, was_given
 
 EXAMPLES = """\b
 Examples:
@@ -86,7 +86,7 @@ def compare(
     told = given(flags)
     named = {"methods": methods, "seeds": seeds, "baseline": baseline, "target_error": target_error}
     own = {setting: text for setting, text in named.items() if text is not None}
-    if resume is not None and (settings is not None or name is not None or told or own):
+    if resume is not None and (settings is not None or name is not None or was_given("out") or told or own):
         raise click.UsageError(
             "--resume takes the settings that the comparison was started with; leave all others out."
         )

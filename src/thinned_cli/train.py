@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from thinned_cli.commands import FAILED, INTERRUPTED, WRONG, thinned
 
@@ -175,6 +176,18 @@ def given(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {setting.replace("__", "."): value for setting, value in flags.items() if value is not None}
 
 
+def was_given(name: str) -> bool:
+    """Return whether an option of the command at hand was given, be it by its default value.
+
+    Args:
+        name: of the option.
+
+    Returns:
+        False where the value is the default.
+    """
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
 @thinned.command(cls=Sectioned, epilog=KINDS + EXAMPLES)
 @click.argument("settings", required=False, type=click.Path(path_type=Path), metavar="[SETTINGS.TOML]")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="FOLDER", help="Go on with the run in this folder.")
@@ -192,7 +205,7 @@ def train(
     the same, bit for bit.
     """
     told = given(flags)
-    if resume is not None and (settings is not None or name is not None or told):
+    if resume is not None and (settings is not None or name is not None or was_given("out") or told):
         raise click.UsageError("--resume takes the settings that the run was started with; leave all others out.")
     import json
     from dataclasses import asdict

@@ -264,9 +264,10 @@ def hold_out(
     test = held_out(targets, task, TEST_SHARE, SPLIT_SEED, stream=0)
     if not test.any():
         of_what = " of one class" if task == "classification" else ""
+        numbers = ", or say that targets are numbers (`task`)" if task == "classification" else ""
         raise DataError(
             f"{name} must hold at least 3 examples{of_what}, so that some can be put aside for testing, "
-            f"but holds {len(targets)} in all; take more of the data."
+            f"but holds {len(targets)} in all; take more of the data{numbers}."
         )
     of_each = "of each class" if task == "classification" else "of the examples"
     whole = Split(inputs, targets, np.arange(len(targets)))

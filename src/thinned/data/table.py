@@ -287,11 +287,9 @@ def _has_header(early: Sequence[tuple[int, list[str]]], layout: Layout | None) -
         and {*layout.feature_names} <= {cell.strip() for cell in early[0][1]}
     ):
         return True
-    if len(early) < 2:
-        return False
-    (_, above), (_, below) = early
+    above, *below = (cells for _, cells in early)
     words = all(NUMBER.fullmatch(cell) is None and cell.strip().casefold() not in MISSING[1:] for cell in above)
-    return words and any(NUMBER.fullmatch(cell) for cell in below)
+    return words and (not below or any(NUMBER.fullmatch(cell) for cell in below[0]))
 
 
 def _numbers(path: Path, line: int, cells: Sequence[str], out: "array[float]") -> None:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 
 from thinned import _check, optim
-from thinned._errors import DataError, RangeError
+from thinned._errors import DataError, KindError, RangeError
 from thinned._optional import require
 from thinned.data import Dataset
 from thinned.lab import checkpoint, claims, costs, examples, machine, models, reading, records, report, tables
@@ -164,7 +164,11 @@ def _weights(settings: Settings, parts: Parts) -> int:
     states = 2 if OPTIMIZERS[settings.config.training.optimizer].adaptive else 1
     largest, needed = 0, 0
     for name in settings.methods:
-        weights = list(models.skeleton(settings.config.model, settings.dropout(name), parts.shape).parameters())
+        try:
+            network = models.skeleton(settings.config.model, settings.dropout(name), parts.shape)
+        except (RangeError, KindError) as error:
+            raise type(error)(f"The method {name} must fit the network, but: {error}") from error
+        weights = list(network.parameters())
         largest = max(largest, sum(weight.numel() for weight in weights))
         needed += (2 + states) * sum(weight.nbytes for weight in weights)  # each has a gradient
     there = machine.memory()

@@ -58,6 +58,9 @@ class Settings:
         for name, table in self.named.items():
             if not isinstance(table, Mapping):
                 raise KindError(f"`named` must be a table for each name, but got {name}={table!r}.")
+            if not name.strip() or name in (*methods.SENTENCES, *methods.ALIAS.values()):
+                raise RangeError(f"`named` must have names of its own, but got {name!r}.")
+            self.dropout(name)  # those too that are not compared now
         if not self.methods:
             object.__setattr__(self, "methods", (*methods.default(self.config.model), *self.named))
         if isinstance(self.seeds, int):
@@ -71,7 +74,7 @@ class Settings:
         for seed in self.each_seed:
             _check.word64(seed, "seeds")
         for one, other in combinations(self.methods, 2):
-            if self.dropout(one) == self.dropout(other):
+            if _each_layer(self.dropout(one)) == _each_layer(self.dropout(other)):
                 raise RangeError(f"`methods` must differ, but {one} and {other} are the same.")
         for name in self.methods:
             self.of_method(name)
@@ -156,7 +159,11 @@ class Settings:
         """
         common = self.config.dropout
         if name in self.named:
-            return replace(common, **typed(DropoutSettings, f"compare.named.{name}", self.named[name], unknown))
+            table = f"compare.named.{name}"
+            known = [f"{table}.{entry.name}" for entry in fields(DropoutSettings)]
+            return replace(
+                common, **typed(DropoutSettings, table, self.named[name], lambda wrong: unknown(wrong, known))
+            )
         return methods.method(name).dropout(common, self.config.model)
 
     def of_method(self, name: str) -> Config:
@@ -189,6 +196,16 @@ class Settings:
         return f"Settings of its own: {', '.join(told)}."
 
 
+def _each_layer(dropped: DropoutSettings) -> DropoutSettings:
+    """Return settings that are equal where networks are: what is the same for each layer is told once."""
+    same = {
+        name: value[0]
+        for name in ("kind", "p")
+        if isinstance(value := getattr(dropped, name), tuple) and len(set(value)) == 1
+    }
+    return replace(dropped, **same)
+
+
 def request(path: Path | None, flags: Mapping[str, Any], own: Mapping[str, str]) -> Settings:
     """Make settings of a file and of flags, which go first.
 
@@ -213,5 +230,8 @@ def request(path: Path | None, flags: Mapping[str, Any], own: Mapping[str, str])
     hints = typing.get_type_hints(Settings)
     table = tables.get("compare", {})
     if isinstance(table, Mapping):
-        tables["compare"] = {**table, **{name: parsed_text(hints[name], name, text) for name, text in own.items()}}
+        given = {name: parsed_text(hints[name], name, text) for name, text in own.items()}
+        if given.get("methods") == ():
+            raise RangeError("`methods` must be at least one, or left out, but got methods=''.")
+        tables["compare"] = {**table, **given}
     return Settings.of(tables)

@@ -3,7 +3,7 @@
 import difflib
 import os
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -344,11 +344,12 @@ def kinds(section: str) -> dict[str, Any]:
     return typing.get_type_hints(found[section])
 
 
-def unknown(name: str) -> RangeError:
+def unknown(name: str, known: Sequence[str] = ()) -> RangeError:
     """Return what is raised for a name that is no setting.
 
     Args:
         name: dotted, or that of a table.
+        known: names that it may have; those of `Config` by default.
 
     Returns:
         An error that says which setting was meant: the nearest one, or one whose last part is the same.
@@ -357,8 +358,8 @@ def unknown(name: str) -> RangeError:
         >>> str(unknown("modell.hidden"))
         '`modell.hidden` is no setting; did you mean model.hidden?'
     """
-    known = names() if "." in name else [entry.name for entry in fields(Config)]
+    known = known or (names() if "." in name else [entry.name for entry in fields(Config)])
     near = difflib.get_close_matches(name, known, 1, cutoff=0)
     last = name.rpartition(".")[2]
-    same = [other for other in names() if other.rpartition(".")[2] == last]
+    same = [other for other in known if other.rpartition(".")[2] == last]
     return RangeError(f"`{name}` is no setting; did you mean {(same or near)[0]}?")

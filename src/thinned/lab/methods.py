@@ -79,7 +79,7 @@ class Method:
         """
         kind = self.kinds[0]
         rate = common.p if self.p is None else self.p[0] if len(self.p) == 1 else self.p
-        if self.kinds == ("none",):
+        if set(self.kinds) == {"none"}:
             return DropoutSettings("none", common.p, "none")
         if kind in OF_THE_INPUT and len(self.kinds) == 1:
             if isinstance(rate, tuple):
@@ -118,7 +118,7 @@ def method(name: str) -> Method:
     kinds = tuple(told.split("+"))
     for kind in kinds:
         if ALIAS.get(kind, kind) not in KINDS:
-            raise RangeError(f"`methods` must be among {', '.join(SENTENCES)}, but got {kind!r}.")
+            raise RangeError(f"`methods` must be among {', '.join((*SENTENCES, *ALIAS.values()))}, but got {kind!r}.")
     p = None
     if colon:
         try:

@@ -14,9 +14,10 @@ from thinned.lab import dropouts, text, vision
 from thinned.lab.dropouts import BAGS, ELEMENTS, LAYER, MAPS, DropoutSettings
 from thinned.lab.examples import Bags, Shape
 from thinned.lab.initialise import initialise
-from thinned.lab.network import ACTIVATIONS, ModelSettings
+from thinned.lab.network import ACTIVATIONS, TRANSFORMERS, ModelSettings
 
 TEXT = ("lstm", "transformer")  # what predicts the next word; the others have no use for ids
+PLACES = {"attention_p": TRANSFORMERS, "path_p": TRANSFORMERS, "recurrent_p": ("lstm",)}  # that some networks have
 KERNEL = 3  # side of a convolution's kernel
 SPARSE_STD = 0.01  # of the first weights of sparse features; the sum of a few is still small
 
@@ -43,6 +44,12 @@ def build(settings: ModelSettings, dropped: DropoutSettings, shape: Shape) -> nn
     """
     if shape.text and settings.kind not in TEXT:
         raise RangeError(f"`model.kind` must be {' or '.join(TEXT)} for a text, but got kind={settings.kind!r}.")
+    for name, kinds in PLACES.items():
+        if getattr(dropped, name) and settings.kind not in kinds:
+            raise RangeError(
+                f"`{name}` must be 0 except for {' and '.join(kinds)}, but got {name}={getattr(dropped, name)} for "
+                f"kind={settings.kind!r}."
+            )
     if dropped.batchwise and settings.kind != "mlp":
         raise RangeError(f"`dropout.kind` must not be batchwise for a {settings.kind}: it is for chains of layers.")
     model = MAKERS[settings.kind](settings, dropped, shape)

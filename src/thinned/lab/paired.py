@@ -59,12 +59,30 @@ def difference(method: str, baseline: str, ours: Sequence[float], theirs: Sequen
     """
     apart = [mine - other for mine, other in zip(ours, theirs, strict=True)]
     mean, count = statistics.fmean(apart), len(apart)
-    spread = statistics.stdev(apart) if count > 1 else 0.0
+    spread = deviation(apart) or 0.0
     if spread <= ROUNDING * max(map(abs, (*ours, *theirs))):
         return Difference(method, baseline, count, mean, None, None)
     quantile = float(require("scipy.special", "lab").stdtrit(count - 1, (1 + LEVEL) / 2))
     half = quantile * spread / math.sqrt(count)
     return Difference(method, baseline, count, mean, mean - half, mean + half)
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Return the standard deviation of a few numbers.
+
+    Args:
+        values: any, nan and infinities among them.
+
+    Returns:
+        The deviation: nan if they are not all finite, None if there are fewer than two.
+
+    Examples:
+        >>> deviation([1.0, 3.0]), deviation([1.0, math.inf]), deviation([1.0])
+        (1.4142135623730951, nan, None)
+    """
+    if len(values) < 2:
+        return None
+    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def verdict(found: Difference, numbers: bool = False) -> str:

@@ -76,7 +76,7 @@ class Group:
     @property
     def spread(self) -> float | None:
         """Standard deviation over the seeds; None for one."""
-        return statistics.stdev(self.test_errors.values()) if len(self.test_errors) > 1 else None
+        return paired.deviation([*self.test_errors.values()])
 
 
 @dataclass(frozen=True)

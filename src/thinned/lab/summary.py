@@ -29,7 +29,7 @@ class Row:
         cost: what it costs besides; None if it was not measured.
         to_target: for each seed that counts, the seconds of training until the test error was at most the target for
             the first time; None for a seed that never got there. Empty without a target.
-        diverged: whether a loss became nan or infinite.
+        diverged: whether a loss or an error became nan or infinite.
     """
 
     method: str
@@ -156,7 +156,7 @@ def summarise(
                 sentence=settings.sentence(method),
                 test_errors=errors,
                 test_error=statistics.fmean(errors) if errors else None,
-                spread=statistics.stdev(errors) if len(errors) > 1 else None,
+                spread=paired.deviation(errors),
                 seconds=own,
                 total_seconds=math.fsum(r.seconds for r in mine) if mine else None,
                 speed=other / own if own and other else None,
@@ -167,7 +167,7 @@ def summarise(
                     _seconds_to([r for r in mine if r.seed == seed and r.epoch <= epoch], target_error)
                     for seed in counted
                 ),
-                diverged=not all(math.isfinite(r.train_loss) for r in mine),
+                diverged=not all(math.isfinite(r.train_loss) and math.isfinite(r.test_error) for r in mine),
             )
         )
     differences = _differences(rows, reference) if counted else ()

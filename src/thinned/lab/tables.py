@@ -136,9 +136,10 @@ def warnings(summary: Summary) -> list[str]:
     """
     found = []
     if summary.interrupted:
-        found.append(
-            f"Stopped early, after epoch {summary.epoch} of {summary.epochs}; the table holds what was done by then."
-        )
+        told = f"epoch {summary.epoch} of {summary.epochs}"
+        if summary.epoch == summary.epochs:  # within a later seed, which does not count
+            told = counted(len(summary.seeds), "whole seed")
+        found.append(f"Stopped early, after {told}; the table holds what was done by then.")
     for row in summary.rows:
         if row.diverged:
             found.append(f"The training of {row.method} diverged: its loss is not finite. Try a lower learning rate.")

@@ -128,7 +128,11 @@ def parsed_text(kind: Any, name: str, text: str) -> Any:
     options = _options(kind)
     several = next((typing.get_args(option)[0] for option in options if typing.get_origin(option) is tuple), None)
     if several is not None and (several not in options or "," in text):
-        return tuple(parsed_text(several, name, part.strip()) for part in text.split(",") if part.strip())
+        parts = [part.strip() for part in text.split(",")]
+        parts = parts if parts[-1] else parts[:-1]  # "5," is a list of one
+        if not all(parts):
+            raise KindError(f"`{name}` must have a value between two commas, but got {name}={text!r}.")
+        return tuple(parsed_text(several, name, part) for part in parts)
     if dict in [typing.get_origin(option) for option in options]:
         pairs = (pair.partition("=") for pair in text.split(",") if pair.strip())
         return {key.strip(): _literal(value.strip()) for key, _, value in pairs}
