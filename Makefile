@@ -1,7 +1,8 @@
 # Needs Python 3.10 or later with venv, and a C++17 compiler. Everything else is installed into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+# Python compiles what it imports; to compile all that is installed takes a minute.
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check -q install --no-compile -c constraints.txt
 # The editable install knows files by name: a folder changes when a file of Python comes or goes.
 FOLDERS := $(filter-out %__pycache__/,$(wildcard src/*/ src/thinned/*/))
 # Tests run in a process for each core, each of which computes with one thread: threads that wait for cores spin.
@@ -54,17 +55,17 @@ clean:
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 	@echo "Installing into .venv; the first time takes a minute or two."
-	$(PIP) install -c constraints.txt pip
+	$(INSTALL) pip
 
 .venv/installed: .venv/bin/python $(SOURCES)
-	$(PIP) install -c constraints.txt --group build
-	$(PIP) install -c constraints.txt --no-build-isolation -e '.[lab]'
+	$(INSTALL) --group build
+	$(INSTALL) --no-build-isolation -e '.[lab]'
 	@touch $@
 
 .venv/developer: .venv/installed
-	$(PIP) install -c constraints.txt --group test --group lint --group docs
+	$(INSTALL) --group test --group lint --group docs
 	@touch $@
 
 .venv/browser: .venv/developer
-	$(PIP) install -c constraints.txt --group browser
+	$(INSTALL) --group browser
 	@touch $@

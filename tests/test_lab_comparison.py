@@ -14,7 +14,7 @@ from laboratory import DATA, compared, lines, processes
 
 from thinned._errors import DataError, RangeError
 from thinned.data import Dataset, Sparse, Split
-from thinned.lab import compare, dropouts, methods, models, reading, run
+from thinned.lab import compare, dropouts, methods, models, reading, report, run
 from thinned.lab.comparison import Settings, request
 from thinned.lab.examples import Shape
 from thinned.lab.train import Trainer
@@ -207,6 +207,7 @@ def broken_off(root, monkeypatch, call, error=Stop):
 
     monkeypatch.setattr(Trainer, "epoch", epoch)
     monkeypatch.setattr(compare, "BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setattr(report, "comparison", lambda *_: "")  # what is drawn takes longer than all the rest
     with suppress(Stop):
         compare.start(small(), root, "broken", data=DATA)
     monkeypatch.setattr(Trainer, "epoch", ORIGINAL)
