@@ -32,7 +32,7 @@ from rich.table import Table
 from benchmarks.__main__ import ROOT, machine
 from thinned._errors import ThinnedError
 from thinned.data import Dataset, load
-from thinned.lab import examples, records, run
+from thinned.lab import examples, records, run, sources
 from thinned.lab.config import Config
 from thinned.lab.display import TrainProgress
 from thinned.lab.loop import DivergedError, InterruptedRunError, Outcome
@@ -293,7 +293,7 @@ def work(chosen: Sequence[Piece], options: argparse.Namespace, console: Console)
         console.print("All of it is done.")
         return
     data = load(options.data)
-    fingerprint = examples.fingerprint(examples.parts(data, 0.0).train)
+    fingerprint = examples.fingerprint(sources.parts(data, 0.0).train)
     if any(entry["data"] != fingerprint for entry in entries):
         raise ThinnedError(
             f"--data must be the data that the results in {options.out} were found on, but {options.data} are others; "

@@ -20,9 +20,9 @@ import thinned_cli
 from thinned import data
 from thinned.lab import display, records, summary, tables, terminal
 from thinned.lab.comparison import Settings
-from thinned.lab.examples import parts
 from thinned.lab.recipe import OPTIMIZERS, SCHEDULES
 from thinned.lab.records import Record
+from thinned.lab.sources import parts
 from thinned.lab.train import Trainer
 from thinned_cli.commands import thinned
 from thinned_cli.compare import EXAMPLES

@@ -13,8 +13,8 @@ from rich.console import Console
 from thinned.lab import display, loop, run
 from thinned.lab.config import Config
 from thinned.lab.distributed import PeerError
-from thinned.lab.examples import parts
 from thinned.lab.records import Record
+from thinned.lab.sources import parts
 from thinned_cli import program
 
 TINY = ["--hidden", "8", "--epochs", "2", "--threads", "1", "--device", "cpu"]

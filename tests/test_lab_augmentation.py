@@ -9,10 +9,11 @@ from torch import nn
 import thinned
 from thinned import data
 from thinned._errors import KindError, RangeError
-from thinned.lab import examples, predict, run
+from thinned.lab import predict, run, sources
 from thinned.lab.config import Config
-from thinned.lab.examples import Examples, augmentation, order
+from thinned.lab.examples import Examples, order
 from thinned.lab.recipe import Recipe
+from thinned.lab.sources import augmentation
 from thinned.lab.train import Trainer
 
 
@@ -33,7 +34,7 @@ class Watched(Trainer):
 @pytest.mark.parametrize("kind", ["mlp", "convnet"])
 @pytest.mark.parametrize("crop", [0, 4])
 def test_each_image_in_its_own_way(kind, crop):
-    made = examples.parts(images(), 0.0, kind, crop=crop)
+    made = sources.parts(images(), 0.0, kind, crop=crop)
     change = augmentation(made, flip=True, shift=2, seed=7)
     side = crop or 6
     trainer = Watched(
@@ -52,7 +53,7 @@ def test_each_image_in_its_own_way(kind, crop):
 
 
 def test_nothing_is_done_unless_asked_for():
-    assert augmentation(examples.parts(images(), 0.0), flip=False, shift=0, seed=0) is None
+    assert augmentation(sources.parts(images(), 0.0), flip=False, shift=0, seed=0) is None
 
 
 @pytest.mark.parametrize("kind", ["mlp", "convnet"])
@@ -100,9 +101,9 @@ def test_what_is_no_image_is_refused():
     part = data.Split(rows.inputs.numpy(), rows.targets.numpy())
     source = data.Dataset("rows", part, part, classes=2)
     with pytest.raises(KindError, match="`flip` and `shift` must be left out, because the examples of rows are no im"):
-        augmentation(examples.parts(source, 0.0), flip=True, shift=0, seed=0)
+        augmentation(sources.parts(source, 0.0), flip=True, shift=0, seed=0)
     with pytest.raises(KindError, match=r"^`crop` must be left out, because the examples of rows are no im"):
-        examples.parts(source, 0.0, crop=2)
+        sources.parts(source, 0.0, crop=2)
 
 
 def test_a_crop_that_is_too_large_is_told_before_anything_is_done(tmp_path):
@@ -117,6 +118,6 @@ def test_a_crop_that_is_too_large_is_told_before_anything_is_done(tmp_path):
 def test_a_shift_that_is_too_large_is_told_before_anything_is_done():
     config = Config.of({"data": {"name": "digits", "shift": 8}})
     with pytest.raises(RangeError, match="must be below the sides of the images, 8 x 8, but got shift=8"):
-        run.prepared(config, examples.load("digits"))
+        run.prepared(config, sources.load("digits"))
     with pytest.raises(RangeError, match="`shift` must be"):
         Config.of({"data": {"shift": -1}})

@@ -12,11 +12,12 @@ import thinned
 from thinned._errors import KindError, RangeError
 from thinned.lab import machine, models, network
 from thinned.lab.dropouts import KINDS, DropoutSettings
-from thinned.lab.examples import Bags, Examples, Shape, parts
+from thinned.lab.examples import Bags, Examples, Shape
 from thinned.lab.initialise import initialise
 from thinned.lab.models import build
 from thinned.lab.network import ModelSettings
 from thinned.lab.recipe import Recipe
+from thinned.lab.sources import parts
 from thinned.lab.text import Block, ZoneoutLSTM
 from thinned.lab.train import Trainer, measure
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
 from thinned._errors import DataError, RangeError
-from thinned.lab import examples, loop
+from thinned.lab import loop, sources
 from thinned.lab.config import Config
 from thinned.lab.config import read as read_settings
 from thinned.lab.loop import InterruptedRunError
@@ -166,7 +166,7 @@ def test_the_last_worker_is_killed(tmp_path, data, monkeypatch):
 
 def test_trials_never_see_the_test_part(data):
     config = Config.of(tables(data))
-    made = worker.parts(config, examples.load(data))
+    made = worker.parts(config, sources.load(data))
     assert (len(made.train), len(made.validation), len(made.test)) == (72, 18, 0)
 
 
@@ -176,7 +176,7 @@ def test_a_place_is_trained_once(tmp_path, data):
     study = opened(url(None, tmp_path), "x", plan, 3, make=True)
     for _ in range(2):
         put(study, plan, 0)
-    attempt = worker.TrialRun(plan, examples.load(data), study, lambda: False)
+    attempt = worker.TrialRun(plan, sources.load(data), study, lambda: False)
     for _ in range(3):
         attempt.take()
     assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE", "FAIL", "FAIL"]
@@ -187,7 +187,7 @@ def test_a_worker_that_is_stopped_gives_its_trial_back(tmp_path, data):
     plan = Plan(tables(data), {"p": [0.1]}, sampler="grid")
     study = opened(url(None, tmp_path), "x", plan, 3, make=True)
     put(study, plan, 0)
-    worker.TrialRun(plan, examples.load(data), study, lambda: True).take()
+    worker.TrialRun(plan, sources.load(data), study, lambda: True).take()
     assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "WAITING"]
     assert study.get_trials()[1].user_attrs == {"place": 0}
 
@@ -197,7 +197,7 @@ def test_a_trial_that_fails_is_told(tmp_path, data, monkeypatch):
     study = opened(url(None, tmp_path), "x", plan, 3, make=True)
     put(study, plan, 0)
     monkeypatch.setattr(worker.Watched, "train", lambda *_: 1 / 0)
-    worker.TrialRun(plan, examples.load(data), study, lambda: False).take()
+    worker.TrialRun(plan, sources.load(data), study, lambda: False).take()
     (trial,) = study.get_trials()
     assert (trial.state.name, trial.user_attrs["note"]) == ("FAIL", "ZeroDivisionError: division by zero.")
 

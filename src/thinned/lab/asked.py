@@ -9,11 +9,12 @@ from torch import Tensor
 
 from thinned._errors import DataError, RangeError
 from thinned.data import Dataset, Layout, Whole, standardise
-from thinned.lab import examples
+from thinned.lab import examples, sources
 from thinned.lab.config import Config, DataSettings
-from thinned.lab.examples import Examples, Inputs, Parts, Shape
+from thinned.lab.examples import Examples, Inputs, Shape
 from thinned.lab.meaning import Meaning
 from thinned.lab.run import Restored
+from thinned.lab.sources import Parts
 
 PARTS = ("test", "validation", "train")
 ALL = "all"
@@ -80,7 +81,7 @@ def ask(file: Path, network: Restored, data: Dataset | Whole | DataSettings | No
             f"`part` must be one of {', '.join(PARTS)} for {source.name}, which comes in parts, but got part={part!r}."
         )
     aside = config.data.validation if data is None else 0.0
-    parts = examples.parts(source, aside, config.model.kind, config.data.steps, config.data.crop)
+    parts = sources.parts(source, aside, config.model.kind, config.data.steps, config.data.crop)
     return _part(parts, part or "test", network.shape)
 
 
@@ -128,13 +129,13 @@ def _part(parts: Parts, part: str, shape: Shape) -> Asked:
 
 def _all(source: Whole, network: Restored) -> Asked:
     kind, crop = network.config.model.kind, network.config.data.crop
-    examples.check_sparse(source.name, source.inputs, kind)
+    sources.check_sparse(source.name, source.inputs, kind)
     if kind != "sparse":
         source = source.dense()
     inputs = examples.tensors(source.inputs, flat=kind == "mlp")
-    image = examples.sides(source.name, source.inputs, crop)
+    image = sources.sides(source.name, source.inputs, crop)
     if isinstance(inputs, Tensor):
-        inputs = examples.middle(inputs, image, crop) if crop else inputs
+        inputs = sources.middle(inputs, image, crop) if crop else inputs
         features = tuple(inputs.shape[1:])
     else:
         features = (source.inputs.features,)

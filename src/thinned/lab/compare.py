@@ -20,15 +20,16 @@ from thinned import _check, optim
 from thinned._errors import DataError, KindError, RangeError
 from thinned._optional import require
 from thinned.data import Dataset
-from thinned.lab import checkpoint, claims, costs, examples, machine, models, reading, records, report, tables
+from thinned.lab import checkpoint, claims, costs, machine, models, reading, records, report, sources, tables
 from thinned.lab.checkpoint import Checkpoints
 from thinned.lab.comparison import Settings
 from thinned.lab.costs import Cost
 from thinned.lab.distributed import Job
-from thinned.lab.examples import Examples, Parts
+from thinned.lab.examples import Examples
 from thinned.lab.recipe import OPTIMIZERS
 from thinned.lab.records import Record
 from thinned.lab.run import prepared, storage
+from thinned.lab.sources import Parts
 from thinned.lab.summary import Summary, summarise
 from thinned.lab.train import Trainer, measure
 
@@ -291,7 +292,7 @@ class _Comparison:
             penalties=config.penalties,
             job=self._job,
             precision=config.run.precision,
-            augment=examples.augmentation(parts, config.data.flip, config.data.shift, seed),
+            augment=sources.augmentation(parts, config.data.flip, config.data.shift, seed),
         )
 
     def _warm_up(self) -> None:

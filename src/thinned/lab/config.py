@@ -11,7 +11,7 @@ from typing import Any
 from thinned import _check
 from thinned._errors import KindError, RangeError
 from thinned.data import NAMES, Dataset, Layout, Whole, check_name, read_whole
-from thinned.lab import examples
+from thinned.lab import sources
 from thinned.lab.dropouts import DropoutSettings
 from thinned.lab.network import ModelSettings
 from thinned.lab.precision import PRECISIONS
@@ -101,12 +101,12 @@ class DataSettings:
             say: called with a sentence for each file that was downloaded.
 
         Returns:
-            The data set, as `thinned.lab.examples.load` gives it.
+            The data set, as `thinned.lab.sources.load` gives it.
 
         Raises:
             RangeError, DataError: as there.
         """
-        return examples.load(
+        return sources.load(
             self.name,
             self.examples,
             test=self.test,

@@ -11,9 +11,9 @@ from rich.console import Console
 from thinned.lab import tables
 from thinned.lab.comparison import Settings
 from thinned.lab.config import Config
-from thinned.lab.examples import Parts
 from thinned.lab.loop import Outcome
 from thinned.lab.records import Record
+from thinned.lab.sources import Parts
 from thinned.lab.summary import Summary
 from thinned.lab.terminal import LINES, Bars, say, table
 
@@ -25,7 +25,7 @@ class CompareProgress(Bars):
         console: where.
 
     Examples:
-        >>> from thinned.lab.examples import load, parts
+        >>> from thinned.lab.sources import load, parts
         >>> settings = Settings.of({"training": {"epochs": 2}, "compare": {"methods": ["none"], "seeds": [7]}})
         >>> with CompareProgress(Console(force_terminal=False)) as show:
         ...     show.begin(settings, parts(load("digits"), 0.0), rounds=0)
@@ -101,7 +101,7 @@ class TrainProgress(Bars):
         console: where.
 
     Examples:
-        >>> from thinned.lab.examples import load, parts
+        >>> from thinned.lab.sources import load, parts
         >>> record = Record("standard", 0, 1, 0.5, 0.0, 1.5, validation_loss=0.25, validation_error=0.125, gap=0.05)
         >>> with TrainProgress(Console(force_terminal=False)) as show:
         ...     show.begin(Config.of({"training": {"epochs": 2}}), parts(load("digits"), 0.5), epoch=0)

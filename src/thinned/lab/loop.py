@@ -20,9 +20,10 @@ from thinned.lab import claims, models, monitors, records
 from thinned.lab.checkpoint import BEST, Checkpoints, read, unpacked
 from thinned.lab.config import Config
 from thinned.lab.distributed import Job, PeerError
-from thinned.lab.examples import SPLIT_SEED, Examples, Parts, augmentation, order
+from thinned.lab.examples import SPLIT_SEED, Examples, order
 from thinned.lab.network import ACTIVATIONS
 from thinned.lab.records import Record
+from thinned.lab.sources import Parts, augmentation
 from thinned.lab.train import Measured, Trainer, load_weights, measure
 
 LOOKS = 100  # steps between two looks at whether the loss is a number

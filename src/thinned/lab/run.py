@@ -14,12 +14,13 @@ from torch import nn
 
 from thinned._errors import DataError, RangeError, ThinnedError
 from thinned.data import Dataset, standardise
-from thinned.lab import checkpoint, claims, examples, machine, models, precision, records
+from thinned.lab import checkpoint, claims, examples, machine, models, precision, records, sources
 from thinned.lab.config import Config
 from thinned.lab.distributed import Job, PeerError, peers
-from thinned.lab.examples import Parts, Shape
+from thinned.lab.examples import Shape
 from thinned.lab.loop import Display, InterruptedRunError, Journaled, Loop, Outcome, Silent, stoppable
 from thinned.lab.meaning import Meaning
+from thinned.lab.sources import Parts
 from thinned.lab.train import load_weights
 
 
@@ -174,9 +175,9 @@ def prepared(config: Config, source: Dataset) -> Parts:
         The parts, standardised if the settings say so.
 
     Raises:
-        RangeError, KindError: as `thinned.lab.examples.check_classes`, `parts` and `augmentation`.
+        RangeError, KindError: as `thinned.lab.sources.check_classes`, `parts` and `augmentation`.
     """
-    examples.check_classes(source)
+    sources.check_classes(source)
     if config.data.standardise:
         source = standardise(source if config.model.kind == "sparse" else source.dense())
     device = Job().on(config.run.device).device
@@ -185,8 +186,8 @@ def prepared(config: Config, source: Dataset) -> Parts:
             f"`precision` must be float32 or bfloat16 for an LSTM on {device}, where torch has none in float16, but "
             f"got precision={config.run.precision!r}."
         )
-    made = examples.parts(source, config.data.validation, config.model.kind, config.data.steps, config.data.crop)
-    examples.augmentation(made, config.data.flip, config.data.shift, config.run.seed)  # told before there is a folder
+    made = sources.parts(source, config.data.validation, config.model.kind, config.data.steps, config.data.crop)
+    sources.augmentation(made, config.data.flip, config.data.shift, config.run.seed)  # told before there is a folder
     return made
 
 

@@ -5,8 +5,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from thinned.lab.config import Config
-from thinned.lab.examples import Parts
 from thinned.lab.records import Record
+from thinned.lab.sources import Parts
 from thinned.lab.tables import counted, error_text, what_errors_are
 from thinned.lab.terminal import LINES, Bars, say, table
 from thinned.lab.tuning import findings

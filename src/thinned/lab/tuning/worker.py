@@ -19,9 +19,9 @@ from thinned.data import Dataset
 from thinned.lab import machine, run
 from thinned.lab.config import Config
 from thinned.lab.distributed import Job
-from thinned.lab.examples import Parts
 from thinned.lab.loop import DivergedError, Loop, Progress, Silent
 from thinned.lab.records import Record
+from thinned.lab.sources import Parts
 from thinned.lab.tuning import space as spaces
 from thinned.lab.tuning.plan import Plan
 from thinned.lab.tuning.storage import StudyError, first
