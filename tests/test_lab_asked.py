@@ -220,6 +220,18 @@ def test_sparse_rows(tmp_path):
         data.load(tmp_path / "bare")
 
 
+def test_sparse_rows_for_a_perceptron(tmp_path):
+    """Which takes them dense, absent features as zeros."""
+    rows = [f"{1 + i % 2}:1 {3 + i % 5}:0.5" for i in range(40)]
+    (tmp_path / "train").write_text("".join(f"{i % 2} {row}\n" for i, row in enumerate(rows)), encoding="ascii")
+    run.start(small(data={"name": str(tmp_path / "train")}, training={"epochs": 1}), tmp_path, "x")
+    (tmp_path / "bare").write_text(f"{rows[3]}\n{rows[0]}\n", encoding="ascii")
+    dense = np.zeros((2, 7), np.float32)
+    dense[[0, 0, 1, 1], [1, 5, 0, 2]] = [1, 0.5, 1, 0.5]
+    wanted = lab.predict(tmp_path / "x", passes=5, data=Whole("dense", dense))
+    assert torch.equal(asked(tmp_path / "x", tmp_path / "bare").mean, wanted.mean)
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """A run on images of bytes, and some of them."""
