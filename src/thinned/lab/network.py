@@ -69,7 +69,7 @@ class ModelSettings:
         norm: ``"batch"`` for batch normalisation before each activation, or ``"none"``.
 
     Raises:
-        RangeError, KindError: an unknown name, a width that no machine has.
+        RangeError, KindError: an unknown name, a width that no machine has, a setting that the kind has no use for.
 
     Examples:
         >>> ModelSettings(kind="convnet").hidden
@@ -129,7 +129,7 @@ class ModelSettings:
         """Refuse settings that would change nothing."""
         special = {name for names in TAKEN.values() for name in names}
         for one in fields(self):
-            value = self.units if one.name == "hidden" else getattr(self, one.name)
+            value = getattr(self, one.name)
             default = HIDDEN[self.kind] if one.name == "hidden" else one.default
             if one.name in special and one.name not in TAKEN[self.kind] and value != default:
                 shown = list(value) if isinstance(value, tuple) else value
