@@ -80,6 +80,11 @@ def test_any_network_is_compared(tmp_path, name):
     assert (summary.numbers, reading.read(summary.folder).summary) == (name == "numbers", summary)
 
 
+def test_a_network_that_does_not_fit_the_data_is_no_fault_of_a_method(tmp_path):
+    with pytest.raises(RangeError, match=r"^A convnet must have images, but got examples of shape \(4,\)\.$"):
+        compare.start(compared(model={"kind": "convnet"}), tmp_path, data=OTHERS["numbers"][0])
+
+
 SHAPES = {
     "mlp": Shape((6,), 3),
     "convnet": Shape((1, 8, 8), 3),

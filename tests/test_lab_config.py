@@ -95,6 +95,7 @@ def test_help_has_each_flag_under_its_section(command):
     ("tables", "error", "message"),
     [
         ({"modle": {}}, RangeError, r"^`modle` is no setting; did you mean model\?$"),
+        ({"lr": 0.1}, RangeError, r"^`lr` is no setting; did you mean training\.lr\?$"),
         ({"training": {"learning_rate": 1}}, RangeError, r"^`training\.learning_rate` is no setting; did you mean tra"),
         (
             {"training": {"hidden": [1]}},

@@ -247,7 +247,7 @@ def hold_out(
         targets: what is to be predicted; int64 in [0, classes), or float32 for regression.
         classes: number of classes; 0 for regression.
         task: ``"classification"`` or ``"regression"``.
-        note: sentences that come before the one about the test part.
+        note: how the task was chosen, if it was, as a sentence that comes before the one about the test part.
 
     Returns:
         The data set, its note saying what was done.
@@ -264,7 +264,7 @@ def hold_out(
     test = held_out(targets, task, TEST_SHARE, SPLIT_SEED, stream=0)
     if not test.any():
         of_what = " of one class" if task == "classification" else ""
-        numbers = ", or say that targets are numbers (`task`)" if task == "classification" else ""
+        numbers = ", or say that targets are numbers (`task`)" if note and task == "classification" else ""
         raise DataError(
             f"{name} must hold at least 3 examples{of_what}, so that some can be put aside for testing, "
             f"but holds {len(targets)} in all; take more of the data{numbers}."

@@ -25,6 +25,7 @@ from thinned.lab.checkpoint import Checkpoints
 from thinned.lab.comparison import Settings
 from thinned.lab.costs import Cost
 from thinned.lab.distributed import Job
+from thinned.lab.dropouts import DropoutSettings
 from thinned.lab.examples import Examples
 from thinned.lab.recipe import OPTIMIZERS
 from thinned.lab.records import Record
@@ -164,6 +165,7 @@ def _weights(settings: Settings, parts: Parts) -> int:
         _check.probability(settings.target_error, "target_error")
     states = 2 if OPTIMIZERS[settings.config.training.optimizer].adaptive else 1
     largest, needed = 0, 0
+    models.skeleton(settings.config.model, DropoutSettings("none"), parts.shape)  # what no method is to blame for
     for name in settings.methods:
         try:
             network = models.skeleton(settings.config.model, settings.dropout(name), parts.shape)

@@ -358,8 +358,8 @@ def unknown(name: str, known: Sequence[str] = ()) -> RangeError:
         >>> str(unknown("modell.hidden"))
         '`modell.hidden` is no setting; did you mean model.hidden?'
     """
-    known = known or (names() if "." in name else [entry.name for entry in fields(Config)])
-    near = difflib.get_close_matches(name, known, 1, cutoff=0)
+    near_to = known or (names() if "." in name else [entry.name for entry in fields(Config)])
+    near = difflib.get_close_matches(name, near_to, 1, cutoff=0)
     last = name.rpartition(".")[2]
-    same = [other for other in known if other.rpartition(".")[2] == last]
+    same = [other for other in known or names() if other.rpartition(".")[2] == last]
     return RangeError(f"`{name}` is no setting; did you mean {(same or near)[0]}?")
